@@ -1,0 +1,158 @@
+"""What a document is, and how documents become one sequence and are read back.
+
+One example (CM3Leon §2.3, figure 9), the query pair last:
+
+    <eos> T1 <break> I1 <break> T2 <break> I2 <break> … Tq <break> Iq <eos>
+
+A document always owns two segments, its text and its image, either of which may be empty; so a text-only document is
+`T <break>` with nothing behind the break, and reading back is exact. CM3 masking (§2.3) puts a sentinel where a span
+stood and appends the span to a tail before the last `<eos>`:
+
+    <eos> <sentinel:0> <break> I <sentinel:0> T <eoss> <eos>
+
+Training, prompts and the reading of generated sequences all use the functions of this file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from cm3leon_jax.vocabulary import EOS_ID, Vocabulary
+
+
+class SequenceError(ValueError):
+    """A token sequence that breaks the layout."""
+
+
+def _as_ids(values) -> np.ndarray:
+    ids = np.asarray(values, dtype=np.int32).reshape(-1)
+    ids.setflags(write=False)
+    return ids
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Document:
+    """Text ids (joint ids, [T]) and image codes ([N], 0-based as the image tokenizer gives them); either may be empty."""
+
+    text: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
+    image: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", _as_ids(self.text))
+        object.__setattr__(self, "image", _as_ids(self.image))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Document):
+            return NotImplemented
+        return np.array_equal(self.text, other.text) and np.array_equal(self.image, other.image)
+
+
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """Positions `start` up to, not including, `stop` of an assembled sequence, to be hidden behind one sentinel."""
+
+    start: int
+    stop: int
+
+
+def assemble(documents: Sequence[Document], vocabulary: Vocabulary) -> np.ndarray:
+    """Documents, the query last -> ids, int32 [length]. Raises `SequenceError` on ids outside their range."""
+    if not documents:
+        raise SequenceError("a sequence holds at least one document")
+    parts = [np.array([EOS_ID], np.int32)]
+    separator = np.array([vocabulary.break_id], np.int32)
+    for index, document in enumerate(documents):
+        if not vocabulary.is_text(document.text).all():
+            raise SequenceError(f"the text of document {index} holds ids that are not text pieces")
+        try:
+            image = vocabulary.image_ids(document.image)
+        except ValueError as error:
+            raise SequenceError(f"document {index}: {error}") from None
+        if index:
+            parts.append(separator)
+        parts += [document.text, separator, image]
+    parts.append(np.array([EOS_ID], np.int32))
+    return np.concatenate(parts)
+
+
+def parse(ids: np.ndarray, vocabulary: Vocabulary) -> list[Document]:
+    """The inverse of `assemble`, masked sequences included: `parse(mask(assemble(x), spans)) == x`.
+
+    Raises `SequenceError` on anything that `assemble` and `mask` could not have written.
+    """
+    ids = unmask(ids, vocabulary)
+    if len(ids) < 3 or ids[0] != EOS_ID or ids[-1] != EOS_ID:
+        raise SequenceError("a sequence starts and ends with <eos>")
+    body = ids[1:-1]
+    segments = np.split(body, np.flatnonzero(body == vocabulary.break_id))
+    segments = [segments[0], *(segment[1:] for segment in segments[1:])]
+    if len(segments) % 2:
+        raise SequenceError("a document is cut off: every document has a text and an image segment")
+    documents = []
+    for text, image in zip(segments[::2], segments[1::2], strict=True):
+        if not vocabulary.is_text(text).all():
+            raise SequenceError("a text segment holds ids that are not text pieces")
+        if not vocabulary.is_image(image).all():
+            raise SequenceError("an image segment holds ids that are not image tokens")
+        documents.append(Document(text, vocabulary.image_codes(image)))
+    return documents
+
+
+def segment_spans(ids: np.ndarray, vocabulary: Vocabulary) -> list[Span]:
+    """The text and image segments of an assembled (not masked) sequence, in order, empty ones included."""
+    inner = np.flatnonzero(ids == vocabulary.break_id)
+    edges = [0, *inner.tolist(), len(ids) - 1]
+    return [Span(left + 1, right) for left, right in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def mask(ids: np.ndarray, spans: Sequence[Span], vocabulary: Vocabulary) -> np.ndarray:
+    """Hides each span behind `<sentinel:i>` and appends `<sentinel:i> span <eoss>` before the final `<eos>`.
+
+    Spans are non-empty, in order, do not overlap, and stay inside one segment (never across `<break>`, CM3Leon §2.3);
+    otherwise `SequenceError`. Each span makes the sequence three ids longer.
+    """
+    if len(spans) > vocabulary.num_sentinels:
+        raise SequenceError(f"{len(spans)} spans, but {vocabulary.num_sentinels} sentinels")
+    body: list[np.ndarray] = []
+    tail: list[np.ndarray] = []
+    end = 0
+    for index, span in enumerate(spans):
+        if not max(end, 1) <= span.start < span.stop <= len(ids) - 1:
+            raise SequenceError(f"{span} is empty, out of order or outside the sequence")
+        hidden = ids[span.start : span.stop]
+        if (hidden == vocabulary.break_id).any():
+            raise SequenceError(f"{span} crosses <break>")
+        sentinel = np.array([vocabulary.sentinel_id(index)], np.int32)
+        body += [ids[end : span.start], sentinel]
+        tail += [sentinel, hidden, np.array([vocabulary.eoss_id], np.int32)]
+        end = span.stop
+    if not spans:
+        return np.asarray(ids, np.int32)
+    return np.concatenate([*body, ids[end:-1], *tail, ids[-1:]]).astype(np.int32)
+
+
+def unmask(ids: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+    """The inverse of `mask`: puts every tail span back where its sentinel stands. Raises `SequenceError`."""
+    ids = np.asarray(ids, np.int32)
+    sentinels = np.flatnonzero(vocabulary.is_sentinel(ids))
+    if not len(sentinels):
+        return ids
+    if len(sentinels) % 2 or ids[-1] != EOS_ID:
+        raise SequenceError("every sentinel stands twice: once in place and once before its span")
+    count = len(sentinels) // 2
+    expected = vocabulary.sentinel_offset + np.arange(count)
+    places, starts = sentinels[:count], sentinels[count:]
+    if not (np.array_equal(ids[places], expected) and np.array_equal(ids[starts], expected)):
+        raise SequenceError("sentinels are not numbered 0, 1, 2, … in place and again in the tail")
+    tail_ends = [*starts[1:].tolist(), len(ids) - 1]
+    pieces = []
+    position = 0
+    for place, start, stop in zip(places, starts, tail_ends, strict=True):
+        if ids[stop - 1] != vocabulary.eoss_id:
+            raise SequenceError("a span in the tail does not end with <eoss>")
+        pieces += [ids[position:place], ids[start + 1 : stop - 1]]
+        position = place + 1
+    return np.concatenate([*pieces, ids[position : starts[0]], ids[-1:]])

@@ -1,0 +1,1 @@
+"""What every part stands on: errors, files, checkpoints, metrics, the training loop, process set-up."""

@@ -1,0 +1,78 @@
+"""Checkpoints of a training run: one step holds the state, the stream's position and the config together.
+
+A thin module around Orbax's `CheckpointManager` (its newer training API has no preemption support yet). Saves are
+asynchronous; a save that failed raises at the next call instead of going unnoticed.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.runtime.files import Path
+
+
+class Checkpoints:
+    """The checkpoints below one folder. Use as a context manager, so that the last save is waited for."""
+
+    def __init__(self, directory: Path, *, keep: int = 2):
+        self.directory = pathlib.Path(directory).absolute()
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=True
+        )
+        self._manager = ocp.CheckpointManager(self.directory, options=options)
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.wait_until_finished()
+        self._manager.check_for_errors()
+        self._manager.close()
+
+    def latest_step(self) -> int | None:
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: Any, *, position: dict, config: dict) -> None:
+        """Starts saving `state` (a pytree of arrays) with the stream's `position` and the run's `config` (JSON)."""
+        self._manager.check_for_errors()
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state),
+                position=ocp.args.JsonSave(position),
+                config=ocp.args.JsonSave(config),
+            ),
+        )
+
+    def restore(self, target: Any, step: int | None = None) -> tuple[int, Any, dict]:
+        """-> (step, state, position). `target` is a pytree of arrays or `ShapeDtypeStruct`s that gives shapes and
+        shardings, those of another mesh than the saving one included."""
+        step = self._step_or_latest(step)
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, target)
+        try:
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), position=ocp.args.JsonRestore()),
+            )
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"the checkpoint in {self.directory} is of another model: {reason}") from error
+        return step, restored["state"], restored["position"]
+
+    def config(self, step: int | None = None) -> dict:
+        """The config saved with a step (the latest unless told)."""
+        restored = self._manager.restore(
+            self._step_or_latest(step), args=ocp.args.Composite(config=ocp.args.JsonRestore())
+        )
+        return restored["config"]
+
+    def _step_or_latest(self, step: int | None) -> int:
+        step = self.latest_step() if step is None else step
+        if step is None:
+            raise UserError(f"no checkpoint in {self.directory}; train first with `cm3leon train`")
+        return step

@@ -1,0 +1,38 @@
+"""Settings that must stand before JAX starts: devices, allocator, compilation cache."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# glibc told to keep XLA's temporaries mapped, in huge pages: 35% on a CPU training step (docs: README, "Speed").
+_ALLOCATOR = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "100000000000",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+
+
+def _has_accelerator() -> bool:
+    named = os.environ.get("JAX_PLATFORMS", "")
+    if named:
+        return named != "cpu"
+    return any(os.path.exists(path) for path in ("/dev/nvidia0", "/dev/accel0", "/dev/vfio/0"))
+
+
+def prepare_process(argv: list[str]) -> None:
+    """On a CPU host: one XLA device a core and the allocator's settings. The allocator reads its settings when the
+    process starts, so the process replaces itself once (`os.execv`), before anything heavy is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1") if not os.path.exists("/dev/accel0") else None
+    if _has_accelerator() or os.environ.get("CM3LEON_PREPARED") == "1" or not sys.platform.startswith("linux"):
+        return
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_force_host_platform_device_count" not in flags:
+        cores = len(os.sched_getaffinity(0))
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={cores}".strip()
+    for name, value in _ALLOCATOR.items():
+        os.environ.setdefault(name, value)
+    os.environ["CM3LEON_PREPARED"] = "1"
+    os.execv(sys.executable, [sys.executable, "-m", "cm3leon_jax", *argv])

@@ -1,0 +1,25 @@
+"""Progress bars for long work, on the terminal of process 0 alone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import tqdm
+
+
+def progress(items: Iterable | None = None, *, label: str, total: int | None = None, unit: str, start: int = 0) -> Any:
+    """A tqdm bar over `items` (or one to be updated by hand). In a log file it prints a line every ten seconds."""
+    interactive = sys.stderr.isatty()
+    return tqdm.tqdm(
+        items,
+        desc=label,
+        total=total,
+        unit=f" {unit}",
+        initial=start,
+        dynamic_ncols=interactive,
+        ncols=None if interactive else 100,
+        mininterval=0.2 if interactive else 10.0,
+        leave=True,
+    )

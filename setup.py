@@ -27,6 +27,7 @@ setuptools.setup(
         "numpy",
         "pillow",
         "safetensors",
+        "scipy",
         "sentencepiece",
         "tensorboard",
         "tqdm",

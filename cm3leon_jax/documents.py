@@ -16,6 +16,7 @@ Training, prompts and the reading of generated sequences all use the functions o
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,7 +36,7 @@ def _as_ids(values) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Document:
-    """Text ids (joint ids, [T]) and image codes ([N], 0-based as the image tokenizer gives them); either may be empty."""
+    """Text (joint ids, [T]) and image (codes, [N], 0-based as the image tokenizer gives them); either may be empty."""
 
     text: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
     image: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
@@ -105,7 +106,7 @@ def segment_spans(ids: np.ndarray, vocabulary: Vocabulary) -> list[Span]:
     """The text and image segments of an assembled (not masked) sequence, in order, empty ones included."""
     inner = np.flatnonzero(ids == vocabulary.break_id)
     edges = [0, *inner.tolist(), len(ids) - 1]
-    return [Span(left + 1, right) for left, right in zip(edges[:-1], edges[1:], strict=True)]
+    return [Span(left + 1, right) for left, right in itertools.pairwise(edges)]
 
 
 def mask(ids: np.ndarray, spans: Sequence[Span], vocabulary: Vocabulary) -> np.ndarray:
@@ -135,13 +136,16 @@ def mask(ids: np.ndarray, spans: Sequence[Span], vocabulary: Vocabulary) -> np.n
 
 
 def unmask(ids: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
-    """The inverse of `mask`: puts every tail span back where its sentinel stands. Raises `SequenceError`."""
+    """The inverse of `mask`: puts every tail span back where its sentinel stands. Raises `SequenceError`.
+
+    A span in the tail may be empty, though `mask` writes none: a model may end what it fills in at once.
+    """
     ids = np.asarray(ids, np.int32)
     sentinels = np.flatnonzero(vocabulary.is_sentinel(ids))
     if not len(sentinels):
         return ids
-    if len(sentinels) % 2 or ids[-1] != EOS_ID:
-        raise SequenceError("every sentinel stands twice: once in place and once before its span")
+    if len(sentinels) % 2 or ids[0] != EOS_ID or ids[-1] != EOS_ID:
+        raise SequenceError("every sentinel stands twice between <eos> and <eos>: in place and before its span")
     count = len(sentinels) // 2
     expected = vocabulary.sentinel_offset + np.arange(count)
     places, starts = sentinels[:count], sentinels[count:]
@@ -153,6 +157,9 @@ def unmask(ids: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
     for place, start, stop in zip(places, starts, tail_ends, strict=True):
         if ids[stop - 1] != vocabulary.eoss_id:
             raise SequenceError("a span in the tail does not end with <eoss>")
-        pieces += [ids[position:place], ids[start + 1 : stop - 1]]
+        hidden = ids[start + 1 : stop - 1]
+        if not (vocabulary.is_text(hidden) | vocabulary.is_image(hidden)).all():
+            raise SequenceError("a span in the tail holds other ids than text and image tokens")
+        pieces += [ids[position:place], hidden]
         position = place + 1
     return np.concatenate([*pieces, ids[position : starts[0]], ids[-1:]])

@@ -11,7 +11,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -23,7 +23,7 @@ from cm3leon_jax.runtime.metrics import MetricsWriter
 from cm3leon_jax.runtime.progress import progress
 
 # From a position (None: the beginning) -> batches, each with the position that continues right behind it. A position
-# is a small JSON-able dict; it is saved in the same checkpoint step as the state, so a resumed run sees the same batches.
+# is a small JSON-able dict, saved in the same checkpoint step as the state: a resumed run sees the same batches.
 MakeBatches = Callable[[dict | None], Iterator[tuple[Any, dict]]]
 
 
@@ -50,7 +50,7 @@ def batches_by_step(batch_of_step: Callable[[int], Any]) -> MakeBatches:
     return make
 
 
-def prefetched(batches: Iterator, depth: int = 2) -> Iterator:
+def prefetched(batches: Iterator, depth: int = 2) -> Generator[Any, None, None]:
     """Runs an iterator in a thread, `depth` items ahead. An error in it is raised where the item was due."""
     items: queue.Queue = queue.Queue(maxsize=depth)
     stopped = threading.Event()
@@ -99,11 +99,13 @@ def run_loop(
     saved_config: dict,
     evaluate: Callable[[Any, int], Mapping[str, float]] | None = None,
     on_step: Callable[[int, Any], None] | None = None,
+    rates: Callable[[Mapping[str, float], float], Mapping[str, float]] | None = None,
 ) -> Any:
     """Trains until `config.steps` and returns the final state.
 
     `train_step` may donate its state. `evaluate(state, step)` gives held-out metrics, logged with the prefix `eval/`;
-    `on_step(step, state)` runs before each evaluation and at the end (samples, pictures).
+    `on_step(step, state)` runs before each evaluation and at the end (samples, pictures). `rates(metrics of the step,
+    steps a second)` gives metrics of speed.
     Raises `StartAgain` when SIGTERM came: the state is saved by then.
     """
     with Checkpoints(directory, keep=config.keep_checkpoints) as checkpoints, _Termination() as termination:
@@ -117,19 +119,25 @@ def run_loop(
         batches = prefetched(make_batches(position))
         pending: Mapping[str, jax.Array] | None = None
         logged_at, logged_step = time.perf_counter(), start
+        # XLA's CPU devices share one pool of threads: steps queued behind each other can hold the very threads that the
+        # first one's all-reduce waits for, which hangs.
+        one_at_a_time = jax.default_backend() == "cpu"
         try:
             for step in range(start + 1, config.steps + 1):
                 with jax.profiler.StepTraceAnnotation("train", step_num=step):
                     batch, position = next(batches)
                     state, pending = train_step(state, batch)
+                    if one_at_a_time:
+                        jax.block_until_ready(pending)
                 last = step == config.steps
                 if step % config.log_every == 0 or last:
                     # Reading the values waits for the step, so it is done only here: steps between overlap with input.
-                    values = {f"train/{name}": float(value) for name, value in jax.device_get(pending).items()}
+                    values = {name: float(value) for name, value in jax.device_get(pending).items()}
                     now = time.perf_counter()
-                    values["train/steps_per_second"] = (step - logged_step) / (now - logged_at)
-                    writer.write(step, values)
-                    bar.set_postfix_str(f"loss {values.get('train/loss', float('nan')):.4f}", refresh=False)
+                    speed = (step - logged_step) / (now - logged_at)
+                    speeds = {"steps_per_second": speed, **(rates(values, speed) if rates is not None else {})}
+                    writer.write(step, {f"train/{name}": value for name, value in (values | speeds).items()})
+                    bar.set_postfix_str(f"loss {values.get('loss', float('nan')):.4f}", refresh=False)
                     bar.update(step - bar.n)
                     logged_at, logged_step = now, step
                 if last or (config.evaluate_every and step % config.evaluate_every == 0):

@@ -21,9 +21,10 @@ def _has_accelerator() -> bool:
     return any(os.path.exists(path) for path in ("/dev/nvidia0", "/dev/accel0", "/dev/vfio/0"))
 
 
-def prepare_process(argv: list[str]) -> None:
+def prepare_process(argv: list[str], program: tuple[str, ...] = ("-m", "cm3leon_jax")) -> None:
     """On a CPU host: one XLA device a core and the allocator's settings. The allocator reads its settings when the
-    process starts, so the process replaces itself once (`os.execv`), before anything heavy is imported."""
+    process starts, so the process replaces itself once (`os.execv`) by Python running `program` with the arguments
+    `argv`, before anything heavy is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1") if not os.path.exists("/dev/accel0") else None
     if _has_accelerator() or os.environ.get("CM3LEON_PREPARED") == "1" or not sys.platform.startswith("linux"):
@@ -35,4 +36,4 @@ def prepare_process(argv: list[str]) -> None:
     for name, value in _ALLOCATOR.items():
         os.environ.setdefault(name, value)
     os.environ["CM3LEON_PREPARED"] = "1"
-    os.execv(sys.executable, [sys.executable, "-m", "cm3leon_jax", *argv])
+    os.execv(sys.executable, [sys.executable, *program, *argv])

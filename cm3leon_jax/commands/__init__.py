@@ -1,0 +1,28 @@
+"""The commands. One module each, with one function that gin configures; the table says what `cm3leon --help` prints."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """`module:function` below `cm3leon_jax.commands`, named lazily so that help and errors come at once."""
+
+    target: str
+    summary: str
+
+
+COMMANDS = {
+    "scenes": Command("scenes:scenes", "render the embedded data set: scenes with captions, no download"),
+    "train-text-tokenizer": Command("train_text_tokenizer:train_text_tokenizer", "SentencePiece on your captions"),
+    "train-image-tokenizer": Command("train_image_tokenizer:train_image_tokenizer", "VQGAN on your images"),
+    "train-retriever": Command("train_retriever:train_retriever", "CLIP on your image-caption pairs"),
+    "prepare": Command("prepare:prepare", "images and captions -> tokenized, embedded, indexed documents"),
+    "inspect": Command("inspect:inspect", "print training sequences in readable form and draw their images"),
+    "train": Command("train:train", "pretrain or fine-tune the decoder; the gin files say which"),
+    "sample": Command("sample:sample", "text -> image, image -> text, filling in a hidden part"),
+    "evaluate": Command("evaluate:evaluate", "exact scores on held-out scenes"),
+    "report": Command("report:report", "one self-contained page about a run"),
+    "demo": Command("demo:demo", "all of the above on the embedded data, ending in a report"),
+}

@@ -1,0 +1,21 @@
+"""`cm3leon train-text-tokenizer`."""
+
+from __future__ import annotations
+
+from cm3leon_jax.tokenizers.text import TextTokenizerConfig
+
+
+def train_text_tokenizer(source: str, directory: str, config: TextTokenizerConfig) -> None:
+    """Trains SentencePiece on the captions of SOURCE (folder:PATH or scenes:PATH) -> DIRECTORY/model."""
+    from cm3leon_jax.commands.stage import run_stage
+    from cm3leon_jax.data.sources import open_source
+    from cm3leon_jax.tokenizers import text
+
+    split = open_source(source).split("train")
+    run_stage(
+        directory,
+        "train-text-tokenizer",
+        settings={"source": source, "config": config},
+        extendable={},
+        work=lambda: text.train_text_tokenizer(split.captions(), config, f"{directory}/model"),
+    )

@@ -1,0 +1,1 @@
+"""Data: sources of images and captions -> prepared documents -> seqio tasks -> global batches."""

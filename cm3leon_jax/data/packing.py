@@ -1,0 +1,122 @@
+"""Examples of any length -> rows of one length.
+
+A row is a dict of arrays [L]: int32 tokens, targets (each the id behind its token), positions and segments, and
+float32 weights (1 where a target counts in the loss, 0 on padding).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from cm3leon_jax.vocabulary import PAD_ID
+
+Row = dict[str, np.ndarray]
+PACKINGS = ("straddle", "whole")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Example:
+    """One sequence, ids int32 [n], n >= 2. The first `context` ids are read, but not learned or scored."""
+
+    ids: np.ndarray
+    context: int = 0
+
+    def pairs(self, length: int) -> int:
+        """How many (token, target) pairs a row of `length` takes of it: an example longer than a row is cut at the
+        row's end, and what was kept of it counts in the loss."""
+        return min(len(self.ids) - 1, length)
+
+
+def pack_straddling(examples: Iterable[Example], length: int) -> Iterator[Row]:
+    """Examples one behind the other, cut into blocks of length + 1 ids, as CM3Leon does: no mask between examples,
+    and an example may lie across two rows. Every row is full; the ids behind the last whole block are left out."""
+    positions, segments = np.arange(length, dtype=np.int32), np.ones(length, np.int32)
+    weights = np.ones(length, np.float32)
+    held: list[np.ndarray] = []
+    count = 0
+    for example in examples:
+        held.append(example.ids)
+        count += len(example.ids)
+        if count <= length:
+            continue
+        ids = np.concatenate(held)
+        while count > length:
+            block, ids = ids[: length + 1], ids[length + 1 :]
+            count -= length + 1
+            yield {
+                "tokens": block[:-1],
+                "targets": block[1:],
+                "weights": weights,
+                "positions": positions,
+                "segments": segments,
+            }
+        held = [ids]
+
+
+def pack_whole(examples: Iterable[Example], length: int, lookahead: int) -> Iterator[Row]:
+    """Whole examples only, several to a row, told apart by their segment numbers; positions restart in each.
+
+    `lookahead` examples are held, and each row takes the oldest of them (so none waits for ever) with those others
+    that fill the row best.
+    """
+    supply = iter(examples)
+    held: list[Example] = []
+    while True:
+        while len(held) < lookahead and (example := next(supply, None)) is not None:
+            held.append(example)
+        if not held:
+            return
+        taken = fullest_subset([example.pairs(length) for example in held], length)
+        yield row_of([held[index] for index in taken], length)
+        held = [example for index, example in enumerate(held) if index not in taken]
+
+
+def fullest_subset(lengths: Sequence[int], room: int) -> list[int]:
+    """Indices of lengths whose sum comes closest to `room` from below, the first length always among them.
+
+    Exact: bit s of `sums[i]` says whether some of the lengths 1 … i−1 add up to s. Of equal fillings, the one with the
+    earlier lengths is taken. Lengths are positive and lengths[0] <= room.
+    """
+    room -= lengths[0]
+    within = (1 << (room + 1)) - 1
+    reachable, sums = 1, []
+    for length in lengths[1:]:
+        sums.append(reachable)
+        reachable |= (reachable << length) & within
+    best = reachable.bit_length() - 1
+    taken = [0]
+    for index in range(len(lengths) - 1, 0, -1):
+        if not sums[index - 1] >> best & 1:
+            taken.append(index)
+            best -= lengths[index]
+    return sorted(taken)
+
+
+def row_of(examples: Sequence[Example], length: int) -> Row:
+    """Puts whole examples into one row; what is left is padding (segment 0, weight 0). No examples: an empty row."""
+    row = {
+        "tokens": np.full(length, PAD_ID, np.int32),
+        "targets": np.full(length, PAD_ID, np.int32),
+        "weights": np.zeros(length, np.float32),
+        "positions": np.zeros(length, np.int32),
+        "segments": np.zeros(length, np.int32),
+    }
+    start = 0
+    for number, example in enumerate(examples, start=1):
+        pairs = example.pairs(length - start)
+        stop = start + pairs
+        row["tokens"][start:stop] = example.ids[:pairs]
+        row["targets"][start:stop] = example.ids[1 : pairs + 1]
+        row["weights"][start + max(example.context - 1, 0) : stop] = 1
+        row["positions"][start:stop] = np.arange(pairs)
+        row["segments"][start:stop] = number
+        start = stop
+    return row
+
+
+def stack(rows: Sequence[Row]) -> Row:
+    """Rows [L] -> a batch [B, L]."""
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}

@@ -1,0 +1,116 @@
+"""What is done to one prepared document to make a training sequence. One definition, two uses: as seqio preprocessors
+over a `tf.data.Dataset`, and by random access from the training stream.
+
+Randomness is keyed by (seed, stage, epoch, index) and by nothing else, so both uses give the same sequences.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from cm3leon_jax.data.objective import ObjectiveConfig, cm3
+from cm3leon_jax.data.randomness import keyed_rng
+from cm3leon_jax.data.records import PreparedDocument
+from cm3leon_jax.data.shards import PreparedSplit
+from cm3leon_jax.documents import Document, assemble
+from cm3leon_jax.vocabulary import Vocabulary
+
+Example = dict[str, Any]  # name -> int32 vector, or an integer: "seed", "index", "count" and, by random access, "epoch"
+
+
+class Preprocessor(abc.ABC):
+    """A step from an example to more of it. Subclasses say what they add, and how they do it with numpy."""
+
+    stage: ClassVar[int]  # its number among the steps that draw random numbers for the same example
+    adds: ClassVar[tuple[str, ...]]  # names of the int32 vectors that `apply` returns
+
+    @abc.abstractmethod
+    def apply(self, example: Example, rng: np.random.Generator) -> Example:
+        """-> the vectors named in `adds`."""
+
+    @property
+    @abc.abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """What the result depends on besides the example, JSON-able: it names the stream."""
+
+    def step(self, example: Example) -> Example:
+        """By random access: the example, with "seed", "epoch" and "index", and what this step adds."""
+        rng = keyed_rng(example["seed"], self.stage, example["epoch"], example["index"])
+        return example | self.apply(example, rng)
+
+    def __call__(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+        """As a seqio preprocessor. seqio repeats the source before it, so the running number gives the epoch."""
+
+        def step(number, example):
+            names = sorted(example)
+
+            def run(epoch, *values):
+                given = dict(zip(names, values, strict=True)) | {"epoch": int(epoch)}
+                given |= {name: int(given[name]) for name in ("seed", "index")}
+                result = self.step(given)
+                return [result[name] for name in self.adds]
+
+            inputs = [number // example["count"], *(example[name] for name in names)]
+            added = tf.numpy_function(run, inputs, [tf.int32] * len(self.adds))
+            return example | {name: tf.ensure_shape(x, [None]) for name, x in zip(self.adds, added, strict=True)}
+
+        return dataset.enumerate().map(step, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+@dataclasses.dataclass(frozen=True)
+class AssemblePairs(Preprocessor):
+    """A document behind so many of its retrieved ones, drawn without replacement and in a new order each time it is
+    used (CM3Leon §2.1; three of four there). A document with fewer neighbours than were drawn for gets all it has."""
+
+    stage = 1
+    adds = ("tokens",)
+
+    bank: PreparedSplit  # where neighbours are looked up
+    vocabulary: Vocabulary
+    fewest: int  # retrieved documents; each number from `fewest` to `most` is as likely
+    most: int
+
+    def apply(self, example: Example, rng: np.random.Generator) -> Example:
+        neighbours = example["neighbours"]
+        count = self.fewest + int(rng.random() * (self.most - self.fewest + 1))
+        drawn = neighbours[rng.permutation(len(neighbours))[:count]] if count and len(neighbours) else ()
+        documents = [as_document(self.bank[int(index)]) for index in drawn]
+        documents.append(Document(example["text"], example["image"]))
+        return {"tokens": assemble(documents, self.vocabulary)}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"retrieved": [self.fewest, self.most], "vocabulary": dataclasses.asdict(self.vocabulary)}
+
+
+@dataclasses.dataclass(frozen=True)
+class CausalMasking(Preprocessor):
+    """The CM3 objective (`objective.py`)."""
+
+    stage = 2
+    adds = ("tokens",)
+
+    vocabulary: Vocabulary
+    config: ObjectiveConfig
+
+    def apply(self, example: Example, rng: np.random.Generator) -> Example:
+        return {"tokens": cm3(example["tokens"], self.vocabulary, rng, self.config)}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"objective": dataclasses.asdict(self.config)}
+
+
+def as_document(prepared: PreparedDocument) -> Document:
+    return Document(prepared.text, prepared.image)
+
+
+def neighbours_of(prepared: PreparedDocument) -> np.ndarray:
+    """Places in the split "train" of all stored neighbours, found by image first, each once. int32 [<= 4]."""
+    both = [*prepared.neighbours_by_image.tolist(), *prepared.neighbours_by_text.tolist()]
+    return np.array(list(dict.fromkeys(both)), np.int32)

@@ -1,0 +1,172 @@
+"""Prepared documents on disk: random-access ArrayRecord shards and a manifest that names every one of them.
+
+Neighbours are places in the split "train" and are looked up, not copied: a quarter of the bytes.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+import msgpack
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+
+from cm3leon_jax.data.records import PreparedDocument, decode_document
+from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.runtime.files import Path, read_json, sha256_of_file, written_aside
+from cm3leon_jax.vocabulary import Vocabulary
+
+FORMAT = 1
+MANIFEST_FILE = "manifest.json"
+BANK_SPLIT = "train"  # the split that the memory bank holds
+MAKE_WITH = "cm3leon prepare"
+# One record a chunk: reading one record decompresses nothing else.
+_WRITER_OPTIONS = "group_size:1,zstd"
+_READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
+
+
+def shard_name(split: str, index: int, count: int) -> str:
+    return f"{split}-{index:05d}-of-{count:05d}.arrayrecord"
+
+
+def write_shard(path: Path, records: Iterable[bytes]) -> None:
+    """Writes a shard, whole or not at all. Equal records give equal bytes."""
+    with written_aside(path) as aside:
+        writer = ArrayRecordWriter(str(aside), _WRITER_OPTIONS)
+        for record in records:
+            writer.write(record)
+        writer.close()
+
+
+def describe_shard(path: Path) -> dict[str, Any]:
+    """What the manifest says about a shard."""
+    path = pathlib.Path(path)
+    return {
+        "file": path.name,
+        "documents": ArrayRecordReader(str(path), _READER_OPTIONS).num_records(),
+        "bytes": path.stat().st_size,
+        "sha256": sha256_of_file(path),
+    }
+
+
+class PreparedData:
+    """A folder written by `cm3leon prepare`. Opening it looks at the manifest and at the sizes of the shards.
+
+    A split smaller on disk than `memory_limit` bytes keeps its decoded documents in memory once they were read.
+    """
+
+    def __init__(self, directory: Path, *, memory_limit: int = 256 * 2**20):
+        self.directory = pathlib.Path(directory)
+        self.manifest = _read_manifest(self.directory / MANIFEST_FILE)
+        try:
+            self._splits = {
+                name: PreparedSplit(self.directory, name, entry["shards"], memory_limit)
+                for name, entry in self.manifest["splits"].items()
+            }
+        except (KeyError, TypeError, AttributeError):
+            raise UserError(f"the manifest in {directory} is not complete: run `{MAKE_WITH}` again") from None
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary(**self.manifest["vocabulary"])
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self._splits)
+
+    @property
+    def memory_bank_directory(self) -> pathlib.Path:
+        """The memory bank over the split "train", whose ids are the documents' places in the split."""
+        return self.directory / self.manifest["memory_bank"]["directory"]
+
+    def split(self, name: str) -> PreparedSplit:
+        if name not in self._splits:
+            raise UserError(f"{self.directory} has no split {name!r}; it has {', '.join(self._splits)}")
+        return self._splits[name]
+
+    def check(self, *, text: str | None = None, image: str | None = None, retriever: str | None = None) -> None:
+        """`UserError` unless the data was made with the models of these fingerprints (those that are given)."""
+        names = {"text": "text tokenizer", "image": "image tokenizer", "retriever": "retriever"}
+        for key, given in {"text": text, "image": image, "retriever": retriever}.items():
+            made_with = self.manifest["fingerprints"][key]
+            if given is not None and given != made_with:
+                raise UserError(
+                    f"{self.directory} was prepared with another {names[key]} ({made_with}, not {given}): "
+                    f"run `{MAKE_WITH}` again or name the {names[key]} that it was prepared with"
+                )
+
+    def verify(self) -> None:
+        """Reads every shard and compares its checksum; `UserError` naming the first that differs."""
+        for split in self._splits.values():
+            split.verify()
+
+
+class PreparedSplit:
+    """Random access to the documents of one split; may be read from several threads."""
+
+    def __init__(self, directory: pathlib.Path, name: str, shards: list[dict[str, Any]], memory_limit: int):
+        self.name = name
+        self._shards = shards
+        self._paths = [directory / shard["file"] for shard in shards]
+        self._ends = list(itertools.accumulate(shard["documents"] for shard in shards))
+        self._readers: list[ArrayRecordReader | None] = [None] * len(shards)
+        for path, shard in zip(self._paths, shards, strict=True):
+            _check_size(path, shard["bytes"])
+        keep = sum(shard["bytes"] for shard in shards) <= memory_limit
+        self._kept: list[PreparedDocument | None] | None = [None] * len(self) if keep else None
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: int) -> PreparedDocument:
+        if not 0 <= index < len(self):
+            raise IndexError(f"document {index} of {len(self)} in split {self.name!r}")
+        if self._kept is None:
+            return self._read(index)
+        document = self._kept[index]
+        if document is None:  # two threads may both read it: the documents are equal
+            document = self._kept[index] = self._read(index)
+        return document
+
+    def verify(self) -> None:
+        for path, shard in zip(self._paths, self._shards, strict=True):
+            if sha256_of_file(path) != shard["sha256"]:
+                raise _damaged(path, "its checksum is not the manifest's")
+
+    def _read(self, index: int) -> PreparedDocument:
+        shard = bisect.bisect_right(self._ends, index)
+        place = index - (self._ends[shard - 1] if shard else 0)
+        path = self._paths[shard]
+        try:
+            return decode_document(self._reader(shard).read([int(place)])[0])
+        except (RuntimeError, ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
+            raise _damaged(path, " ".join(str(error).split())) from None
+
+    def _reader(self, shard: int) -> ArrayRecordReader:
+        reader = self._readers[shard]
+        if reader is None:
+            reader = ArrayRecordReader(str(self._paths[shard]), _READER_OPTIONS, file_reader_buffer_size=2**15)
+            self._readers[shard] = reader
+        return reader
+
+
+def _read_manifest(path: pathlib.Path) -> dict[str, Any]:
+    manifest = read_json(path, what="manifest of prepared data", make_with=MAKE_WITH)
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found != FORMAT:
+        raise UserError(f"{path} has format {found!r} where this version reads {FORMAT}: run `{MAKE_WITH}` again")
+    return manifest
+
+
+def _check_size(path: pathlib.Path, expected: int) -> None:
+    if not path.exists():
+        raise _damaged(path, "it is missing")
+    if path.stat().st_size != expected:
+        raise _damaged(path, f"it has {path.stat().st_size} bytes, not {expected}")
+
+
+def _damaged(path: pathlib.Path, how: str) -> UserError:
+    return UserError(f"shard {path} is damaged ({how}): copy it again or run `{MAKE_WITH}` again")

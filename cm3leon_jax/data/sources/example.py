@@ -1,0 +1,62 @@
+"""What a source gives: examples with random access, and `BadExample` for one that cannot be used."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+from cm3leon_jax.runtime.errors import UserError
+
+
+class BadExample(Exception):
+    """One example that cannot be used. It is passed over, counted, and listed with its reason."""
+
+    def __init__(self, id: str, reason: str):
+        super().__init__(f"{id}: {reason}")
+        self.id = id
+        self.reason = reason
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SourceExample:
+    id: str  # unique in its source; stable when data is added
+    image: np.ndarray  # uint8 [height, width, 3], of any size
+    caption: str  # not empty
+    metadata: dict[str, Any]  # JSON-able provenance; of a scene its exact description
+
+
+class SourceSplit(Protocol):
+    """Random access to the examples of one split; may be read from several threads."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when an example of the split changes; work that was begun on other data is not continued."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> SourceExample:
+        """Raises `BadExample`."""
+
+    def captions(self) -> Iterator[str]:
+        """All captions in order, without decoding images; empty ones are passed over."""
+
+
+class Source(Protocol):
+    @property
+    def name(self) -> str:
+        """What `open_source` was given."""
+
+    @property
+    def splits(self) -> tuple[str, ...]: ...
+
+    def split(self, name: str) -> SourceSplit:
+        """Raises `UserError` where there is no such split."""
+
+
+def require_split(source: Source, name: str) -> None:
+    """`UserError` where the source has no split of that name."""
+    if name not in source.splits:
+        raise UserError(f"{source.name} has no split {name!r}; it has {', '.join(source.splits)}")

@@ -1,0 +1,70 @@
+"""Images of any kind -> uint8 RGB, and RGB of any size -> the square that a tokenizer takes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+
+# Grey levels of more than 8 bits: 65535 becomes 255.
+_DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+
+
+class UnreadableImage(Exception):
+    """The bytes are not a whole image; the message is the reason."""
+
+
+def decode_image(data: bytes) -> np.ndarray:
+    """An encoded image -> uint8 [height, width, 3].
+
+    The first frame, turned as its EXIF orientation says, transparency over white. Raises `UnreadableImage`.
+    """
+    if not data:
+        raise UnreadableImage("the image file is empty (0 bytes)")
+    try:
+        with PIL.Image.open(io.BytesIO(data)) as image:
+            image.load()
+            _turn_upright(image)
+            return np.asarray(_to_rgb(image))
+    except Exception as error:  # decoders meet broken bytes with errors of every type
+        raise UnreadableImage(f"the image cannot be decoded ({_one_line(error)})") from None
+
+
+def fit_image(image: np.ndarray, resolution: int) -> np.ndarray:
+    """uint8 [H, W, 3] -> uint8 [resolution, resolution, 3]: the shortest side scaled (bicubic, antialiased) to
+    `resolution`, then the central square."""
+    height, width, _ = image.shape
+    if height == width == resolution:
+        return image
+    side = min(height, width)
+    left, top = (width - side) / 2, (height - side) / 2
+    square = (left, top, left + side, top + side)
+    resized = PIL.Image.fromarray(image).resize((resolution, resolution), PIL.Image.Resampling.BICUBIC, box=square)
+    return np.asarray(resized)
+
+
+def _turn_upright(image: PIL.Image.Image) -> None:
+    # Broken EXIF data does not make the pixels unusable.
+    with contextlib.suppress(Exception):
+        PIL.ImageOps.exif_transpose(image, in_place=True)
+
+
+def _to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    if image.mode in _DEEP_GREY:
+        levels = np.asarray(image).astype(np.float32)
+        return PIL.Image.fromarray(np.clip(np.rint(levels / 257), 0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = PIL.Image.new("RGBA", image.size, "white")
+        return PIL.Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _one_line(error: Exception) -> str:
+    # PIL names the in-memory file by its address, which would make two runs' lists of bad inputs differ.
+    if isinstance(error, PIL.UnidentifiedImageError):
+        return "not an image of a known format"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,153 @@
+"""The training stream: the global batch of step n as a pure function of (data, seed, n), on any number of hosts.
+
+The rows of a batch belong to *lanes*, of which there are more than hosts ever used. Each lane is a stream of its own,
+and a host makes the rows of its contiguous share of them; how many hosts there are changes nothing but who makes which.
+
+Where a lane stands after n steps depends on the lengths of all examples before, which only its own host knows. So lanes
+start afresh at the first step of each *chapter* (`chapter_steps` steps), at a place that follows from the chapter's
+number alone. The position to save is then nothing but the step: no host has to know of another's lanes, and any step
+can be sought. Seeking replays at most one chapter of the host's own rows, some seconds.
+
+In each chapter a lane deals from a *deck* of its own: as many examples as the chapter is expected to take, each task's
+share of them exact, in random order. Dealt or not, the next chapter goes on behind it; so a chapter that needs less
+passes over the rest of its deck, and one that needs more reads into the next deck. Either is a few per cent, of other
+examples in each epoch; in return there is no state. Over all lanes, the decks pass through a task's examples in the
+order of a new permutation in each epoch.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from cm3leon_jax.data.packing import PACKINGS, Example, Row, pack_straddling, pack_whole, stack
+from cm3leon_jax.data.randomness import keyed_rng, mixed, permuted
+from cm3leon_jax.data.tasks import RandomAccess, tasks_and_rates
+from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.runtime.files import fingerprint
+
+_DECK_STAGE = 0  # the preprocessors' stages count from 1
+_SAMPLE = 512  # examples packed to learn how many a row takes: 2% accurate
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamConfig:
+    """The shape of the batches, and what of the data goes into which."""
+
+    length: int = 4096  # tokens in a row: the model's context
+    batch_size: int = 256  # rows of the global batch
+    lanes: int = 64  # a multiple of every number of hosts to be used, and a divisor of batch_size; fixed for a run
+    packing: str = "straddle"  # "straddle": CM3Leon's, blocks cut through examples; "whole": whole examples, kept apart
+    lookahead: int = 16  # examples a lane holds to fill its rows well; for "whole"
+    chapter_steps: int = 128  # steps between two fresh starts of a lane: a restart replays at most so many
+    seed: int = 0  # of everything random in the data
+
+    def __post_init__(self) -> None:
+        for name in ("length", "batch_size", "lanes", "lookahead", "chapter_steps"):
+            if getattr(self, name) < 1:
+                raise UserError(f"the stream's {name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"the stream's seed must lie in 0 … 2^63 - 1, not {self.seed}")
+        if self.packing not in PACKINGS:
+            raise UserError(f"unknown packing {self.packing!r}; use one of {', '.join(PACKINGS)}")
+        if self.batch_size % self.lanes:
+            raise UserError(f"{self.batch_size} rows do not divide into {self.lanes} lanes; change batch_size or lanes")
+
+
+def make_stream(
+    name: str, config: StreamConfig, *, split: str = "train", process_index: int = 0, process_count: int = 1
+) -> Stream:
+    """The batches of a registered mixture or task -> `runtime.loop.MakeBatches`, this process's rows of each batch."""
+    return Stream(name, config, split, process_index, process_count)
+
+
+class Stream:
+    """Called with a position, or None for the beginning, it yields (batch, position behind it) without end.
+
+    A batch is a dict of arrays [rows of this process, length], see `packing.py`. The position is {"step", "stream"}:
+    the second names the data and all settings but the number of processes, and another one's position is refused.
+    `fill` is the share of tokens that are not padding, measured on a sample.
+    """
+
+    def __init__(self, name: str, config: StreamConfig, split: str, process_index: int, process_count: int):
+        if config.lanes % process_count:
+            raise UserError(f"{config.lanes} lanes do not divide among {process_count} processes; change lanes")
+        self.config = config
+        share = config.lanes // process_count
+        self._own_lanes = range(process_index * share, (process_index + 1) * share)
+        self._lane_rows = config.batch_size // config.lanes
+        mixture = tasks_and_rates(name)
+        self._tasks = [RandomAccess(task, split) for task, _ in mixture]
+        self._rates = [rate for _, rate in mixture]
+        for task in self._tasks:
+            if not len(task):
+                raise UserError(f"task {task.name} has no examples in split {split!r}; prepare more data")
+        named = {task.name: task.settings | {"rate": rate} for task, rate in zip(self._tasks, self._rates, strict=True)}
+        self._fingerprint = fingerprint(dataclasses.asdict(config), named)
+        examples_per_row, self.fill = self._measure()
+        self._set_deck_size(math.ceil(examples_per_row * self._lane_rows * config.chapter_steps))
+        for task, first, last in zip(self._tasks, self._first_cards, self._first_cards[1:], strict=False):
+            if first == last:
+                raise UserError(f"task {task.name} is too rare to get one example in a chapter; raise chapter_steps")
+
+    def __call__(self, position: dict | None = None) -> Iterator[tuple[Row, dict]]:
+        step = 0 if position is None else self._step_of(position)
+        chapter, done = divmod(step, self.config.chapter_steps)
+        while True:
+            lanes = [self._rows(lane, chapter) for lane in self._own_lanes]
+            for rows in lanes:
+                next(itertools.islice(rows, done * self._lane_rows, done * self._lane_rows), None)
+            for _ in range(done, self.config.chapter_steps):
+                batch = stack([row for rows in lanes for row in itertools.islice(rows, self._lane_rows)])
+                step += 1
+                yield batch, {"step": step, "stream": self._fingerprint}
+            chapter, done = chapter + 1, 0
+
+    def _step_of(self, position: dict) -> int:
+        if position.get("stream") != self._fingerprint:
+            raise UserError(
+                "the data or its settings (tasks, rates, objective, batch, length, lanes, packing, seed) are not those "
+                "that this run was begun with: use the same, or begin a new run in another folder"
+            )
+        return position["step"]
+
+    def _rows(self, lane: int, chapter: int) -> Iterator[Row]:
+        return itertools.chain.from_iterable(self._pack(self._dealt(lane, deck)) for deck in itertools.count(chapter))
+
+    def _pack(self, examples: Iterable[Example]) -> Iterator[Row]:
+        if self.config.packing == "straddle":
+            return pack_straddling(examples, self.config.length)
+        return pack_whole(examples, self.config.length, self.config.lookahead)
+
+    def _dealt(self, lane: int, deck: int) -> Iterator[Example]:
+        for card in keyed_rng(self.config.seed, _DECK_STAGE, deck, lane).permutation(self._deck_size).tolist():
+            yield Example(self._ids(lane, deck, card))
+
+    def _ids(self, lane: int, deck: int, card: int) -> np.ndarray:
+        """The cards of a deck are each task's next examples, task behind task; lanes take turns in each task."""
+        number = bisect.bisect_right(self._first_cards, card) - 1
+        task, first, last = self._tasks[number], self._first_cards[number], self._first_cards[number + 1]
+        draw = (deck * (last - first) + card - first) * self.config.lanes + lane
+        epoch, place = divmod(draw, len(task))
+        index = permuted(place, len(task), mixed(self.config.seed, number, epoch))
+        return task.tokens(self.config.seed, epoch, index)
+
+    def _set_deck_size(self, size: int) -> None:
+        self._deck_size = size
+        self._first_cards = [0, *(round(share * size) for share in itertools.accumulate(self._rates))]
+
+    def _measure(self) -> tuple[float, float]:
+        """Packs a sample -> (examples a row takes, share of its tokens that are not padding)."""
+        self._set_deck_size(_SAMPLE)
+        sample = list(self._dealt(0, 0))
+        if self.config.packing == "straddle":
+            return (self.config.length + 1) * _SAMPLE / sum(len(example.ids) for example in sample), 1.0
+        rows = list(self._pack(sample))
+        full = rows[:-1] or rows  # the last holds what was left
+        taken = sum(int(row["segments"].max()) for row in full)
+        return taken / len(full), sum(float(row["weights"].mean()) for row in full) / len(full)

@@ -1,0 +1,84 @@
+"""The small pieces of HTML that the report's sections are made of. Everything that comes from data is escaped."""
+
+from __future__ import annotations
+
+import base64
+import html
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+
+from cm3leon_jax.runtime.files import Path
+
+
+def text(value: object) -> str:
+    """Any value as escaped HTML text."""
+    return html.escape(str(value))
+
+
+class Pictures:
+    """PNG files of one folder as <img> elements with their bytes inlined, so that the page needs no other file."""
+
+    def __init__(self, directory: Path):
+        self._directory = pathlib.Path(directory)
+
+    def img(self, name: str | None, alt: str) -> str:
+        """An <img>, or a plain box that says so where the file is missing."""
+        path = self._directory / name if name else None
+        if path is None or not path.is_file():
+            return '<span class="no-picture">no picture</span>'
+        data = base64.b64encode(path.read_bytes()).decode("ascii")
+        return f'<img class="picture" alt="{text(alt)}" src="data:image/png;base64,{data}">'
+
+    def figure(self, name: str | None, caption: str, *, extra: str = "", mark: str = "") -> str:
+        """A picture with its caption below; `extra` is ready HTML behind the caption, `mark` a CSS class."""
+        return (
+            f'<figure class="{text(f"shot {mark}".strip())}">{self.img(name, caption)}'
+            f"<figcaption>{text(caption)}{extra}</figcaption></figure>"
+        )
+
+
+def section(anchor: str, title: str, lead: str, *body: str, missing: str = "") -> str:
+    """A titled section. With an empty body it is one line that says which command makes what is missing."""
+    content = "".join(body)
+    if not content:
+        content = f'<p class="missing">Nothing here yet: {missing}.</p>'
+        lead = ""
+    lead = f'<p class="lead">{text(lead)}</p>' if lead else ""
+    return f'<section id="{text(anchor)}"><h2>{text(title)}</h2>{lead}{content}</section>'
+
+
+def command(name: str) -> str:
+    return f"<code>{text(name)}</code> makes it"
+
+
+def fact_chips(facts: Iterable[Mapping], *, only_false: bool = False) -> str:
+    """Facts as chips, true ones with a tick, false ones with a cross: colour is never the only sign."""
+    chips = "".join(
+        f'<li class="{"true" if fact["true"] else "false"}"><span aria-hidden="true">{"✓" if fact["true"] else "✗"}'
+        f'</span><span class="hidden">{"true: " if fact["true"] else "false: "}</span> {text(fact["text"])}</li>'
+        for fact in facts
+        if not (only_false and fact["true"])
+    )
+    return f'<ul class="facts">{chips}</ul>' if chips else ""
+
+
+def tally(facts: Sequence[Mapping]) -> str:
+    """`5 of 6 facts`: green when all are true, red when none is."""
+    if not facts:
+        return '<span class="tally">no facts</span>'
+    found = sum(bool(fact["true"]) for fact in facts)
+    mark = "all" if found == len(facts) else "some" if found else "none"
+    return f'<span class="tally {mark}">{found} of {len(facts)} facts</span>'
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str) -> str:
+    """A table that scrolls sideways by itself on a narrow screen. The first column heads its row."""
+    header = "".join(f'<th scope="col">{text(cell)}</th>' for cell in head)
+    body = "".join(
+        f'<tr><th scope="row">{text(row[0])}</th>{"".join(f"<td>{text(cell)}</td>" for cell in row[1:])}</tr>'
+        for row in rows
+    )
+    return (
+        f'<div class="scroll" tabindex="0" role="group" aria-label="{text(caption)}"><table>'
+        f"<caption>{text(caption)}</caption><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table></div>"
+    )

@@ -1,0 +1,58 @@
+"""What gin files may name: the config dataclasses, and the commands' functions. Everything else is an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from cm3leon_jax.commands import COMMANDS
+
+# Modules of settings alone, which import neither JAX nor TensorFlow beyond dtypes.
+_CONFIGS = {
+    "ScenesConfig": "data.scenes.examples",
+    "WorldConfig": "data.scenes.world",
+    "CaptionConfig": "data.scenes.captions",
+    "TextTokenizerConfig": "tokenizers.text",
+    "ImageTokenizerConfig": "tokenizers.image.config",
+    "ImageTokenizerTraining": "tokenizers.image.config",
+    "ClipConfig": "retrieval.clip.config",
+    "RetrieverTrainingConfig": "retrieval.clip.config",
+    "PrepareConfig": "data.prepare.config",
+    "PretrainingConfig": "data.tasks",
+    "ObjectiveConfig": "data.objective",
+    "StreamConfig": "data.stream",
+    "DecoderConfig": "model.config",
+    "MeshConfig": "model.partitioning",
+    "OptimizerConfig": "training.optimizer",
+    "LoopConfig": "runtime.loop",
+    "SamplingConfig": "sampling.rules",
+}
+
+
+def configurable_names() -> list[str]:
+    return [*_CONFIGS, *(command.target.split(":")[1] for command in COMMANDS.values())]
+
+
+def parameter_names(configurable: str) -> list[str]:
+    """The parameters that can be bound of a registered name ("module.Name" or "Name")."""
+    name = configurable.split(".")[-1]
+    return [item for found, object_ in _objects() if found == name for item in inspect.signature(object_).parameters]
+
+
+def register(gin: Any) -> None:
+    """Makes every name known to gin. Called once a process, before gin files are read."""
+    for name, configurable in _objects():
+        gin.external_configurable(configurable, name=name, module=None)
+
+
+def _objects() -> Iterator[tuple[str, Any]]:
+    for name, module in _CONFIGS.items():
+        found = getattr(importlib.import_module(f"cm3leon_jax.{module}"), name)
+        assert dataclasses.is_dataclass(found)
+        yield name, found
+    for command in COMMANDS.values():
+        module, function = command.target.split(":")
+        yield function, getattr(importlib.import_module(f"cm3leon_jax.commands.{module}"), function)

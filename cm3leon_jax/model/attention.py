@@ -1,0 +1,76 @@
+"""Causal attention: one interface, and the implementation that suits the platform."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from cm3leon_jax.model.attention_blocked import blocked_attention
+from cm3leon_jax.model.attention_splash import splash_attention
+from cm3leon_jax.model.partitioning import UNPARTITIONED, Partitioning
+
+_BY_PLATFORM = {"tpu": "splash", "gpu": "cudnn", "cuda": "cudnn"}  # elsewhere "xla"
+
+
+def causal_attention(
+    q_BxLxHxK: jax.Array,
+    k_BxLxHxK: jax.Array,
+    v_BxLxHxK: jax.Array,
+    segments_BxL: jax.Array | None = None,
+    *,
+    implementation: str = "auto",
+    partitioning: Partitioning = UNPARTITIONED,
+) -> jax.Array:
+    """softmax(q kᵀ / √K) v over the tokens up to one's own, of one's own segment: [B, L, H, K] in q's dtype.
+
+    "splash" (TPU) and "cudnn" (GPU) are kernels, "xla" runs anywhere, "reference" is the definition in float32. "auto"
+    chooses by platform, and "xla" where the kernel cannot: lengths that are no multiple of 128 (TPU), float32 (GPU).
+    Where `segments_BxL` is 0 (padding) the result is finite and means nothing.
+    """
+    if implementation == "auto":
+        implementation = _suitable(q_BxLxHxK, partitioning.platform)
+    if implementation == "splash":
+        return splash_attention(q_BxLxHxK, k_BxLxHxK, v_BxLxHxK, segments_BxL, partitioning)
+    if implementation == "cudnn":
+        mask = None if segments_BxL is None else segments_BxL[:, None, :, None] == segments_BxL[:, None, None, :]
+        return jax.nn.dot_product_attention(
+            q_BxLxHxK, k_BxLxHxK, v_BxLxHxK, mask=mask, is_causal=True, implementation="cudnn"
+        )
+    if implementation == "xla":
+        return blocked_attention(q_BxLxHxK, k_BxLxHxK, v_BxLxHxK, segments_BxL)
+    return reference_attention(q_BxLxHxK, k_BxLxHxK, v_BxLxHxK, segments_BxL)
+
+
+def _suitable(q_BxLxHxK: jax.Array, platform: str) -> str:
+    implementation = _BY_PLATFORM.get(platform, "xla")
+    if implementation == "splash" and q_BxLxHxK.shape[1] % 128:
+        return "xla"
+    if implementation == "cudnn" and q_BxLxHxK.dtype == jnp.float32:
+        return "xla"
+    return implementation
+
+
+def reference_attention(
+    q_BxLxHxK: jax.Array, k_BxLxHxK: jax.Array, v_BxLxHxK: jax.Array, segments_BxL: jax.Array | None = None
+) -> jax.Array:
+    """The definition, in float32."""
+    q, k, v = (x.astype(jnp.float32) for x in (q_BxLxHxK, k_BxLxHxK, v_BxLxHxK))
+    length = q.shape[1]
+    seen = jnp.tril(jnp.ones((length, length), bool))[None, None]
+    if segments_BxL is not None:
+        seen = seen & (segments_BxL[:, None, :, None] == segments_BxL[:, None, None, :])
+    scores_BxHxLxM = jnp.einsum("blhk,bmhk->bhlm", q, k) / jnp.sqrt(q.shape[-1])
+    weights_BxHxLxM = jax.nn.softmax(jnp.where(seen, scores_BxHxLxM, -jnp.inf), axis=-1)
+    return jnp.einsum("bhlm,bmhk->blhk", weights_BxHxLxM, v).astype(q_BxLxHxK.dtype)
+
+
+def one_query_attention(
+    q_Bx1xHxK: jax.Array, keys_BxHxSxK: jax.Array, values_BxHxSxK: jax.Array, seen_BxS: jax.Array
+) -> jax.Array:
+    """Attention of one new token over a cache's slots where `seen`: [B, 1, H, K] in q's dtype."""
+    q_BxHx1xK = q_Bx1xHxK.swapaxes(1, 2).astype(keys_BxHxSxK.dtype)
+    scores = jnp.einsum("bhqk,bhsk->bhqs", q_BxHx1xK, keys_BxHxSxK, preferred_element_type=jnp.float32)
+    scores = jnp.where(seen_BxS[:, None, None], scores / jnp.sqrt(q_BxHx1xK.shape[-1]), -jnp.inf)
+    weights_BxHx1xS = jax.nn.softmax(scores, axis=-1).astype(values_BxHxSxK.dtype)
+    o_BxHx1xK = jnp.einsum("bhqs,bhsk->bhqk", weights_BxHx1xS, values_BxHxSxK, preferred_element_type=jnp.float32)
+    return o_BxHx1xK.swapaxes(1, 2).astype(q_Bx1xHxK.dtype)

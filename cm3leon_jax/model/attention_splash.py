@@ -1,0 +1,61 @@
+"""Splash attention, the Pallas kernel for TPU, for causal attention with segments."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
+
+from cm3leon_jax.model.partitioning import Partitioning
+
+_LANES = 128  # the width of a TPU register: lengths are multiples of it
+_BLOCK = 512  # queries and keys a tile
+
+
+def splash_attention(
+    q_BxLxHxK: jax.Array,
+    k_BxLxHxK: jax.Array,
+    v_BxLxHxK: jax.Array,
+    segments_BxL: jax.Array | None,
+    partitioning: Partitioning,
+    *,
+    interpret: bool = False,
+) -> jax.Array:
+    """softmax(q kᵀ / √K) v, causal, within segments: [B, L, H, K] in q's dtype. `interpret` runs it anywhere, slowly.
+
+    L must be a multiple of 128. On a mesh, each device computes its own rows and heads.
+    """
+    length = q_BxLxHxK.shape[1]
+    if length % _LANES:
+        raise ValueError(f"splash attention needs lengths in multiples of {_LANES}, not {length}")
+    if segments_BxL is None:
+        segments_BxL = jnp.ones(q_BxLxHxK.shape[:2], jnp.int32)
+    attend = functools.partial(_on_one_device, interpret=interpret)
+    if partitioning.mesh is not None:
+        heads = partitioning.rules.spec(("batch", None, "heads", None))
+        attend = jax.shard_map(
+            attend,
+            mesh=partitioning.mesh,
+            in_specs=(heads, heads, heads, partitioning.rules.spec(("batch", None))),
+            out_specs=heads,
+            check_vma=False,  # the kernel does not say how its outputs vary
+        )
+    return attend(q_BxLxHxK, k_BxLxHxK, v_BxLxHxK, segments_BxL)
+
+
+def _on_one_device(q: jax.Array, k: jax.Array, v: jax.Array, segments_BxL: jax.Array, *, interpret: bool) -> jax.Array:
+    _, length, heads, head_dim = q.shape
+    block = next(size for size in (_BLOCK, 256, _LANES) if length % size == 0)
+    sizes = splash.BlockSizes(
+        block_q=block, block_kv=block, block_kv_compute=block,
+        block_q_dkv=block, block_kv_dkv=block, block_kv_dkv_compute=block, block_q_dq=block, block_kv_dq=block,
+    )  # fmt: skip
+    mask = masks.MultiHeadMask([masks.CausalMask((length, length))] * heads)
+    kernel = splash.make_splash_mha(mask, block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret)
+    q = q * jnp.asarray(head_dim**-0.5, q.dtype)
+    q_BxHxLxK, k_BxHxLxK, v_BxHxLxK = (x.swapaxes(1, 2) for x in (q, k, v))
+    segment_ids = splash.SegmentIds(segments_BxL, segments_BxL)
+    return jax.vmap(kernel)(q_BxHxLxK, k_BxHxLxK, v_BxHxLxK, segment_ids).swapaxes(1, 2).astype(q.dtype)

@@ -1,0 +1,81 @@
+"""What a decoder is: its sizes and choices, and the arithmetic that follows from them (CM3Leon §3.1, table 2)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from cm3leon_jax.runtime.errors import UserError
+
+_CHOICES = {
+    "activation": ("gelu", "relu"),
+    "compute_dtype": ("bfloat16", "float32"),
+    "stack": ("scan", "unroll"),
+    "remat": ("none", "dots", "full"),
+    "attention": ("auto", "xla", "cudnn", "splash", "reference"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig:
+    """A decoder of the OPT shape: pre-LayerNorm, no biases, no dropout, learned positions, tied embeddings."""
+
+    vocab_size: int  # rows of the embedding table: `Vocabulary.size`
+    num_layers: int
+    d_model: int
+    num_heads: int
+    max_length: int = 4096  # tokens; rows of the position table
+    activation: str = "gelu"  # "gelu" (exact, by erf: Hugging Face OPT's "gelu") or "relu" (OPT itself)
+    qk_norm: bool = False  # LayerNorm on queries and keys of each head; Chameleon needed it at 7B
+    norm_epsilon: float = 1e-5
+    init_std: float = 0.006  # of every matrix, before the cut at ±3 std; small widths learn faster with ~1/√d_model
+    position_init_std: float = 0.0002
+    compute_dtype: str = "bfloat16"  # of activations and matrix products; weights, softmax and loss are float32
+    stack: str = "scan"  # "scan": one layer is compiled and looped over; "unroll": faster where the model is small
+    remat: str = "none"  # what the backward pass computes again: "none", "dots" (all but matrix products) or "full"
+    attention: str = "auto"  # "auto": by platform; see model/attention.py
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise UserError(f"DecoderConfig.{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}")
+        for name in ("vocab_size", "num_layers", "d_model", "num_heads", "max_length"):
+            if getattr(self, name) < 1:
+                raise UserError(f"DecoderConfig.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.d_model % self.num_heads:
+            raise UserError(f"d_model {self.d_model} does not divide into {self.num_heads} heads; change one of them")
+
+    @property
+    def head_dim(self) -> int:
+        return self.d_model // self.num_heads
+
+    @property
+    def d_ffn(self) -> int:
+        return 4 * self.d_model
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """The compute dtype."""
+        return jnp.dtype(self.compute_dtype)
+
+
+def non_embedding_parameters(config: DecoderConfig) -> int:
+    """Weights of the layers: 12 d² each (QK-norm and LayerNorm have none)."""
+    return config.num_layers * 12 * config.d_model**2
+
+
+def parameter_count(config: DecoderConfig) -> int:
+    """All weights; the tied embedding counts once."""
+    return non_embedding_parameters(config) + (config.vocab_size + config.max_length) * config.d_model
+
+
+def training_flops_per_token(config: DecoderConfig, length: int | None = None) -> float:
+    """FLOPs of one training step a token, forward and backward, at sequences of `length` tokens (default: the longest).
+
+    6 × (non-embedding + output-projection parameters) + 6 × layers × length × d_model: causal attention counted once,
+    recomputation not at all. MFU = this × tokens/s ÷ the peak of the devices.
+    """
+    length = config.max_length if length is None else length
+    matrices = non_embedding_parameters(config) + config.vocab_size * config.d_model
+    return 6.0 * matrices + 6.0 * config.num_layers * length * config.d_model

@@ -1,0 +1,54 @@
+"""A decoder as a folder of its own (`runtime.model_folder`): what sampling needs, without checkpoints or TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+
+from cm3leon_jax.model.config import DecoderConfig
+from cm3leon_jax.model.decoder import Params, abstract_params
+from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.runtime.files import Path
+from cm3leon_jax.runtime.model_folder import flatten, load_model, save_model
+from cm3leon_jax.vocabulary import Vocabulary
+
+KIND = "decoder"
+_MAKE_WITH = "cm3leon train"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Settings:
+    decoder: dict
+    vocabulary: dict
+
+
+def save_decoder(directory: Path, config: DecoderConfig, vocabulary: Vocabulary, params: Params) -> None:
+    """Writes a model folder, whole or not at all. Every process calls it; process 0 writes."""
+    params = jax.tree.map(_whole, params)
+    if jax.process_index() == 0:
+        settings = _Settings(dataclasses.asdict(config), dataclasses.asdict(vocabulary))
+        save_model(directory, kind=KIND, config=settings, params=params)
+
+
+def _whole(x: Any) -> Any:
+    """A numpy array of all of x, wherever its pieces lie."""
+    if isinstance(x, jax.Array) and not x.is_fully_addressable:
+        return multihost_utils.process_allgather(x, tiled=True)
+    return jax.device_get(x)
+
+
+def load_decoder(directory: Path) -> tuple[DecoderConfig, Vocabulary, Params]:
+    """-> (config, vocabulary, parameters as numpy arrays). `UserError` where the folder is missing or broken."""
+    settings, params = load_model(directory, kind=KIND, config_type=_Settings, make_with=_MAKE_WITH)
+    try:
+        config, vocabulary = DecoderConfig(**settings.decoder), Vocabulary(**settings.vocabulary)
+    except TypeError as error:
+        raise UserError(f"the config in {directory} is of another version ({error}); `{_MAKE_WITH}` again") from None
+    expected = {name: leaf.shape for name, leaf in flatten(abstract_params(config)).items()}
+    found = {name: leaf.shape for name, leaf in flatten(params).items()}
+    if expected != found:
+        raise UserError(f"the weights in {directory} are not those of its config; make them again with `{_MAKE_WITH}`")
+    return config, vocabulary, params

@@ -1,0 +1,115 @@
+"""The parts of a decoder as Flax NNX modules. Every parameter is declared here once: shape, logical axes, initialiser.
+
+The layers are declared as a stack: each parameter has a leading axis `layers`, drawn at once. Inside the loop over
+layers the same modules hold one layer's slice (`decoder.py`). Letters in names are axes: B batch, L length, D d_model,
+H heads, K head_dim, F d_ffn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from cm3leon_jax.model.config import DecoderConfig
+from cm3leon_jax.model.products import linear
+
+Initializer = Callable[..., jax.Array]
+
+
+def truncated_normal(std: float) -> Initializer:
+    """Mean 0, cut at ±3 `std` (CM3Leon §3.1); `std` is that of the normal before the cut."""
+    return nnx.initializers.truncated_normal(std, lower=-3.0, upper=3.0)
+
+
+def parameter(rngs: nnx.Rngs, shape: tuple[int, ...], axes: tuple[str, ...], initializer: Initializer) -> nnx.Param:
+    """A float32 parameter that knows the logical name of each of its axes."""
+    if len(shape) != len(axes):
+        raise ValueError(f"{len(shape)} dimensions, {len(axes)} axes: {shape} {axes}")
+    return nnx.Param(initializer(rngs.params(), shape, jnp.float32), logical_axes=axes)
+
+
+def layer_norm(x: jax.Array, epsilon: float) -> jax.Array:
+    """LayerNorm over the last axis without learnable parameters; statistics in float32."""
+    x32 = x.astype(jnp.float32)
+    mean = x32.mean(-1, keepdims=True)
+    centred = x32 - mean
+    variance = jnp.square(centred).mean(-1, keepdims=True)
+    return (centred * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)
+
+
+class Embedding(nnx.Module):
+    """Token embedding, which is the output projection too (tied, not scaled), and learned absolute positions."""
+
+    def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
+        d = config.d_model
+        self.tokens = parameter(rngs, (config.vocab_size, d), ("vocab", "embed"), truncated_normal(config.init_std))
+        self.positions = parameter(
+            rngs, (config.max_length, d), ("position", "embed"), truncated_normal(config.position_init_std)
+        )
+
+    def __call__(self, tokens_BxL: jax.Array, positions_BxL: jax.Array, dtype: Any) -> jax.Array:
+        return (self.tokens[...][tokens_BxL] + self.positions[...][positions_BxL]).astype(dtype)
+
+
+class Attention(nnx.Module):
+    """The four projections of multi-head attention. What happens between them is the caller's `attend`."""
+
+    def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
+        self.config = config
+        n, d = config.num_layers, config.d_model
+        initializer = truncated_normal(config.init_std)
+        self.query = parameter(rngs, (n, d, d), ("layers", "embed", "heads"), initializer)
+        self.key = parameter(rngs, (n, d, d), ("layers", "embed", "heads"), initializer)
+        self.value = parameter(rngs, (n, d, d), ("layers", "embed", "heads"), initializer)
+        self.output = parameter(rngs, (n, d, d), ("layers", "heads", "embed"), nnx.initializers.zeros)
+
+    def __call__(self, y_BxLxD: jax.Array, attend: Callable) -> tuple[jax.Array, Any]:
+        """`attend(q, k, v)`, each [B, L, H, K], gives the mixed values of that shape and whatever else it likes."""
+        config = self.config
+        split = (*y_BxLxD.shape[:-1], config.num_heads, config.head_dim)
+        q_BxLxHxK = linear(y_BxLxD, self.query[...]).reshape(split)
+        k_BxLxHxK = linear(y_BxLxD, self.key[...]).reshape(split)
+        v_BxLxHxK = linear(y_BxLxD, self.value[...]).reshape(split)
+        if config.qk_norm:
+            q_BxLxHxK = layer_norm(q_BxLxHxK, config.norm_epsilon)
+            k_BxLxHxK = layer_norm(k_BxLxHxK, config.norm_epsilon)
+        o_BxLxHxK, extra = attend(q_BxLxHxK, k_BxLxHxK, v_BxLxHxK)
+        return linear(o_BxLxHxK.reshape(y_BxLxD.shape), self.output[...]), extra
+
+
+class FeedForward(nnx.Module):
+    """d_model -> 4 d_model -> d_model."""
+
+    def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
+        self.config = config
+        n, d, f = config.num_layers, config.d_model, config.d_ffn
+        self.up = parameter(rngs, (n, d, f), ("layers", "embed", "ffn"), truncated_normal(config.init_std))
+        self.down = parameter(rngs, (n, f, d), ("layers", "ffn", "embed"), nnx.initializers.zeros)
+
+    def __call__(self, y_BxLxD: jax.Array) -> jax.Array:
+        h_BxLxF = linear(y_BxLxD, self.up[...])
+        h_BxLxF = jax.nn.relu(h_BxLxF) if self.config.activation == "relu" else jax.nn.gelu(h_BxLxF, approximate=False)
+        return linear(h_BxLxF, self.down[...])
+
+
+class Layers(nnx.Module):
+    """The stack of layers; with the leading axis sliced away, one layer."""
+
+    def __init__(self, config: DecoderConfig, rngs: nnx.Rngs):
+        self.config = config
+        self.attention = Attention(config, rngs)
+        self.feed_forward = FeedForward(config, rngs)
+
+    def __call__(self, x_BxLxD: jax.Array, attend: Callable) -> tuple[jax.Array, Any]:
+        """One layer: [B, L, D] -> ([B, L, D], what `attend` gave besides)."""
+        epsilon = self.config.norm_epsilon
+        with jax.named_scope("attention"):
+            y_BxLxD, extra = self.attention(layer_norm(x_BxLxD, epsilon), attend)
+            x_BxLxD = x_BxLxD + y_BxLxD
+        with jax.named_scope("feed_forward"):
+            x_BxLxD = x_BxLxD + self.feed_forward(layer_norm(x_BxLxD, epsilon))
+        return x_BxLxD, extra

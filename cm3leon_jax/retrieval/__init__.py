@@ -1,0 +1,1 @@
+"""What is retrieved: CLIP embeds documents, the memory bank searches them, the selection rules choose among them."""

@@ -1,0 +1,221 @@
+"""Which documents are retrieved for a query (CM3Leon §2.1, after RA-CM3): relevance, modality, diversity.
+
+Candidates come in two lists, found by the query's image and by its text, each in the order of relevance. They are taken
+in turn, best first: one by image, one by text, one by image, … A candidate is passed over when
+
+- it lacks a modality;
+- it is the query itself, by id or because its embedding is the same (an exact duplicate);
+- its score to the query, by which it was found, is over the threshold: too similar to teach anything;
+- it is over the threshold to one already taken, from either list.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from cm3leon_jax.retrieval.memory_bank import NOTHING, MemoryBank
+from cm3leon_jax.runtime.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class SelectionConfig:
+    by_image: int = 2  # documents wanted from the search by image
+    by_text: int = 2  # documents wanted from the search by text
+    threshold: float = 0.9  # largest allowed inner product with the query and with those taken (CM3Leon §2.1)
+    duplicate: float = 0.9999  # from this inner product of document embeddings on, a candidate is the query again
+    candidates: int = 32  # looked at first in each list; doubled for queries that still lack documents …
+    max_candidates: int = 1024  # … up to this many
+
+    def __post_init__(self) -> None:
+        if min(self.by_image, self.by_text) < 0 or self.by_image + self.by_text == 0:
+            raise UserError("a selection wants at least one document, by image or by text")
+        if not 1 <= self.candidates <= self.max_candidates:
+            raise UserError(f"candidates = {self.candidates}; use a number from 1 to max_candidates")
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidates:
+    """One list of candidates for each of Q queries, best first."""
+
+    ids: np.ndarray  # int32 [Q, K]; -1: none
+    scores: np.ndarray  # float32 [Q, K], inner product of the query with the document
+    embeddings: np.ndarray  # float32 [Q, K, D], of the documents
+
+
+@dataclasses.dataclass(frozen=True)
+class Neighbours:
+    """What was chosen for each of Q queries, in the order of relevance; -1 and -inf where the rules left too few."""
+
+    by_image: np.ndarray  # int32 [Q, by_image]
+    by_image_scores: np.ndarray  # float32
+    by_text: np.ndarray  # int32 [Q, by_text]
+    by_text_scores: np.ndarray  # float32
+
+    @property
+    def counts(self) -> np.ndarray:
+        """How many documents each query got, int [Q]."""
+        return (self.by_image != NOTHING).sum(axis=1) + (self.by_text != NOTHING).sum(axis=1)
+
+    @property
+    def short(self) -> np.ndarray:
+        """True for queries that got fewer documents than wanted, bool [Q]."""
+        return self.counts < self.by_image.shape[1] + self.by_text.shape[1]
+
+
+def select(
+    by_image: Candidates,
+    by_text: Candidates,
+    config: SelectionConfig,
+    *,
+    query_ids: np.ndarray | None = None,
+    query_documents: np.ndarray | None = None,
+    complete_ids: np.ndarray | None = None,
+) -> Neighbours:
+    """Chooses for Q queries at once among their candidates.
+
+    `query_ids` [Q]: the queries' own document ids, where they have one (-1: none). `query_documents` [Q, D]: their
+    document embeddings, for finding exact duplicates; a row of zeros has none. `complete_ids`: the documents that have
+    both modalities; None: all do.
+    """
+    lists = (by_image, by_text)
+    allowed = [_allowed(one, config, query_ids, query_documents, complete_ids) for one in lists]
+    chosen = [np.full((len(by_image.ids), count), -1, np.int64) for count in (config.by_image, config.by_text)]
+    for turn in range(max(config.by_image, config.by_text)):
+        for which in (0, 1):
+            if turn < chosen[which].shape[1]:
+                chosen[which][:, turn] = _take_first(which, lists, allowed, config.threshold)
+    (image_ids, image_scores), (text_ids, text_scores) = (
+        _gather(one, places) for one, places in zip(lists, chosen, strict=True)
+    )
+    return Neighbours(image_ids, image_scores, text_ids, text_scores)
+
+
+def _allowed(
+    candidates: Candidates,
+    config: SelectionConfig,
+    query_ids: np.ndarray | None,
+    query_documents: np.ndarray | None,
+    complete_ids: np.ndarray | None,
+) -> np.ndarray:
+    """The rules that do not depend on what was taken: bool [Q, K]."""
+    allowed: np.ndarray = (candidates.ids != NOTHING) & (candidates.scores <= config.threshold)
+    if query_ids is not None:
+        allowed &= candidates.ids != np.asarray(query_ids)[:, None]
+    if query_documents is not None:
+        allowed &= np.einsum("qkd,qd->qk", candidates.embeddings, query_documents) < config.duplicate
+    if complete_ids is not None:
+        allowed &= np.isin(candidates.ids, complete_ids)
+    return allowed
+
+
+def _take_first(
+    which: int, lists: tuple[Candidates, Candidates], allowed: list[np.ndarray], threshold: float
+) -> np.ndarray:
+    """Takes each query's first allowed candidate of one list (place [Q]; -1: none is left), and forbids, in both
+    lists, that document and all that are too similar to it."""
+    taken = lists[which]
+    queries = np.arange(len(taken.ids))
+    found = allowed[which].any(axis=1)
+    place = np.where(found, allowed[which].argmax(axis=1), -1)
+    taken_ids = np.where(found, taken.ids[queries, place], NOTHING)
+    taken_embeddings = taken.embeddings[queries, place]
+    for one, mask in zip(lists, allowed, strict=True):
+        similar = np.einsum("qkd,qd->qk", one.embeddings, taken_embeddings) > threshold
+        mask &= ~(found[:, None] & (similar | (one.ids == taken_ids[:, None])))
+    return place
+
+
+def _gather(candidates: Candidates, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    ids = np.take_along_axis(candidates.ids, np.maximum(places, 0), axis=1)
+    scores = np.take_along_axis(candidates.scores, np.maximum(places, 0), axis=1)
+    return np.where(places >= 0, ids, NOTHING).astype(np.int32), np.where(places >= 0, scores, -np.inf)
+
+
+def neighbours_of(
+    bank: MemoryBank,
+    *,
+    image_queries: np.ndarray | None = None,
+    text_queries: np.ndarray | None = None,
+    config: SelectionConfig | None = None,
+    query_ids: np.ndarray | None = None,
+    query_documents: np.ndarray | None = None,
+    complete_ids: np.ndarray | None = None,
+    chunk: int = 1024,
+) -> Neighbours:
+    """Searches `bank` for Q queries and selects. Queries that lack documents are searched again, twice as deep.
+
+    `image_queries`, `text_queries` [Q, D]: embeddings of the queries' parts (for training with query dropout: see
+    `Retriever.embed_texts`, `embed_images`); None or a row of zeros: there is no such part, and nothing is found by it.
+    Other arguments as for `select`. `chunk` queries are held in memory at a time.
+    """
+    config = config or SelectionConfig()
+    given = image_queries if image_queries is not None else text_queries
+    if given is None:
+        raise UserError("a selection needs queries, by image or by text")
+    nothing = np.zeros_like(given)
+    queries = _Queries(
+        nothing if image_queries is None else image_queries,
+        nothing if text_queries is None else text_queries,
+        np.full(len(given), NOTHING) if query_ids is None else query_ids,
+        nothing if query_documents is None else query_documents,
+    )
+    parts = [
+        _neighbours_of_chunk(bank, queries.rows(slice(start, start + chunk)), config, complete_ids)
+        for start in range(0, max(len(given), 1), chunk)
+    ]
+    fields = [field.name for field in dataclasses.fields(Neighbours)]
+    return Neighbours(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Queries:
+    image: np.ndarray  # [Q, D]
+    text: np.ndarray  # [Q, D]
+    ids: np.ndarray  # [Q]
+    documents: np.ndarray  # [Q, D]
+
+    def rows(self, which: slice | np.ndarray) -> _Queries:
+        return _Queries(self.image[which], self.text[which], self.ids[which], self.documents[which])
+
+
+def _neighbours_of_chunk(
+    bank: MemoryBank, queries: _Queries, config: SelectionConfig, complete_ids: np.ndarray | None
+) -> Neighbours:
+    depth = min(config.candidates, bank.count)
+    deepest = min(config.max_candidates, bank.count)
+    result = _search_and_select(bank, queries, depth, config, complete_ids)
+    while depth < deepest and (short := np.flatnonzero(_may_gain(result, queries))).size:
+        depth = min(2 * depth, deepest)
+        deeper = _search_and_select(bank, queries.rows(short), depth, config, complete_ids)
+        for field in dataclasses.fields(Neighbours):
+            getattr(result, field.name)[short] = getattr(deeper, field.name)
+    return result
+
+
+def _may_gain(result: Neighbours, queries: _Queries) -> np.ndarray:
+    """Queries that lack documents in a list that there is something to search by: bool [Q]."""
+    by_image = (result.by_image == NOTHING).any(axis=1) & queries.image.any(axis=1)
+    by_text = (result.by_text == NOTHING).any(axis=1) & queries.text.any(axis=1)
+    return by_image | by_text
+
+
+def _search_and_select(
+    bank: MemoryBank, queries: _Queries, depth: int, config: SelectionConfig, complete_ids: np.ndarray | None
+) -> Neighbours:
+    return select(
+        _candidates(bank, queries.image, depth),
+        _candidates(bank, queries.text, depth),
+        config,
+        query_ids=queries.ids,
+        query_documents=queries.documents,
+        complete_ids=complete_ids,
+    )
+
+
+def _candidates(bank: MemoryBank, queries: np.ndarray, depth: int) -> Candidates:
+    ids, scores = bank.search(queries, depth)
+    absent = ~queries.any(axis=1)
+    ids[absent], scores[absent] = NOTHING, -np.inf
+    return Candidates(ids, scores, bank.embeddings_of(ids))

@@ -1,0 +1,175 @@
+"""The sampling rules: each turns a row of logits into a row of scores, and a token is drawn from softmax(scores).
+
+`cond` are the logits given the text, `uncond` those of the same model given the mask sentinel in its place (CM3Leon
+§3.1); both float32 [B, V]. A token that is -inf in a stream that the rule reads is forbidden: its score is -inf.
+Thresholds are found by bisection over the float32 numbers themselves: exact, 32 fused compare-and-sum passes over the
+row, no sort, and k and p are ordinary arguments, so that changing them compiles nothing anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from cm3leon_jax.runtime.errors import UserError
+
+MIXED = "mixed"
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingConfig:
+    """How tokens are drawn. Which settings count is said beside each; the others are ignored.
+
+    "plain": the model's own distribution. "greedy": its most probable token. "top_p": nucleus sampling. "guided":
+    classifier-free guidance, then temperature and top-p, as CM3Leon does. "contrastive": contrastive decoding. "cdk":
+    CM3Leon's CD-K. "mixed": even samples of a prompt by "guided", odd ones by "cdk" (guidance_scale = 1 makes the
+    former plain top-p).
+    """
+
+    rule: str = "guided"
+    temperature: float = 1.0  # divides the logits; plain, top_p, guided
+    top_p: float = 0.9  # probability mass that is kept, in (0, 1]; top_p, guided
+    guidance_scale: float = 3.0  # α_c: 1 is no guidance, 0 ignores the text; guided
+    cdk_k: int = 8  # the k-th most probable token sets the bar; 1 is plain contrastive decoding; cdk
+    cdk_alpha: float = 0.5  # share of that token's probability that a candidate must have, in (0, 1]; cdk, contrastive
+    expert_temperature: float = 0.8  # of the stream with the text; cdk, contrastive
+    amateur_temperature: float = 0.5  # of the stream without it; cdk, contrastive
+    score_temperature: float = 1.0  # divides the score before the draw; cdk, contrastive
+    seed: int = 0  # together with a prompt and a sample's number it fixes the result
+
+    def __post_init__(self) -> None:
+        if self.rule not in (*RULES, MIXED):
+            raise UserError(f"unknown sampling rule {self.rule!r}; choose one of {', '.join((*RULES, MIXED))}")
+        for name in ("temperature", "expert_temperature", "amateur_temperature", "score_temperature"):
+            if not getattr(self, name) > 0:
+                raise UserError(
+                    f"sampling {name} is {getattr(self, name)}; it must be above 0 (rule 'greedy' is the limit)"
+                )
+        for name in ("top_p", "cdk_alpha"):
+            if not 0 < getattr(self, name) <= 1:
+                raise UserError(f"sampling {name} is {getattr(self, name)}; it must lie in (0, 1]")
+        if self.cdk_k < 1:
+            raise UserError(f"sampling cdk_k is {self.cdk_k}; it must be at least 1")
+
+    def rule_of_sample(self, sample: int) -> str:
+        """The rule by which sample number `sample` of a prompt is drawn: what "mixed" stands for."""
+        return ("guided", "cdk")[sample % 2] if self.rule == MIXED else self.rule
+
+    def settings(self) -> dict[str, float]:
+        """The numbers, as traced arguments of the compiled program."""
+        fields = dataclasses.asdict(self)
+        return {name: value for name, value in fields.items() if name not in ("rule", "seed")}
+
+
+def smallest_set(values: jax.Array, weights: jax.Array, target: jax.Array | float) -> jax.Array:
+    """The smallest set {values >= t} with Σ weights >= target, row by row; everything where even all do not reach it.
+
+    values, weights float32 [B, V], weights >= 0, target > 0 -> bool [B, V]. Equal values are in or out together, so the
+    set does not depend on how tokens are numbered. Floats are compared as integers of the same order, so that 32
+    halvings end at exactly one of `values`.
+    """
+    order = _ordered_bits(values)
+    low = jnp.full_like(order[:, :1], _ordered_bits(jnp.float32(-jnp.inf)))  # reached here, or nowhere
+    high = jnp.full_like(low, _ordered_bits(jnp.float32(jnp.inf)))  # not reached here
+
+    def halve(_, state):
+        low, high, inside = state
+        middle = (low & high) + ((low ^ high) >> 1)  # the mean, rounded down, without overflow
+        above = order >= middle
+        reached = jnp.sum(jnp.where(above, weights, 0), axis=-1, keepdims=True) >= target
+        # The set is kept here, not compared again outside: XLA may compute `values` twice and round them differently.
+        return jnp.where(reached, middle, low), jnp.where(reached, high, middle), jnp.where(reached, above, inside)
+
+    return lax.fori_loop(0, 32, halve, (low, high, jnp.ones_like(order, bool)))[2]
+
+
+def _ordered_bits(values: jax.Array) -> jax.Array:
+    """float32 -> int32 in the same order (-0 equals 0)."""
+    bits = lax.bitcast_convert_type(jnp.where(values == 0, 0.0, values), jnp.int32)
+    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
+
+
+def keep_top_p(logits: jax.Array, top_p: jax.Array | float) -> jax.Array:
+    """Nucleus sampling: -inf outside the smallest set of most probable tokens that holds at least `top_p`.
+
+    The token that reaches `top_p` is inside, and so is every token exactly as probable.
+    """
+    return jnp.where(smallest_set(logits, jax.nn.softmax(logits), top_p), logits, -jnp.inf)
+
+
+def kth_largest(values: jax.Array, k: jax.Array | int) -> jax.Array:
+    """The k-th largest of each row, equal values counted each: float32 [B, V] -> [B, 1]; the least where k > V."""
+    inside = smallest_set(values, jnp.ones_like(values), jnp.float32(k))
+    return jnp.min(jnp.where(inside, values, jnp.inf), axis=-1, keepdims=True)
+
+
+def guide(cond: jax.Array, uncond: jax.Array, scale: jax.Array | float) -> jax.Array:
+    """Classifier-free guidance on logits: uncond + scale · (cond - uncond) (CM3Leon §3.1, equation 3)."""
+    return _permitted(cond, uncond, uncond + scale * (cond - uncond))
+
+
+def contrast(cond: jax.Array, uncond: jax.Array, bar: jax.Array, settings: dict) -> jax.Array:
+    """log p_exp - log p_ama where p_exp >= α · (probability of a token with logit `bar`, [B, 1]), elsewhere -inf.
+
+    The expert is `cond` and the amateur `uncond`, each at its temperature; the score is divided by its own.
+    """
+    expert, amateur = cond / settings["expert_temperature"], uncond / settings["amateur_temperature"]
+    score = (jax.nn.log_softmax(expert) - jax.nn.log_softmax(amateur)) / settings["score_temperature"]
+    # Of the logits before any arithmetic, so that the token of the bar itself is always inside.
+    inside = cond >= bar + settings["expert_temperature"] * jnp.log(settings["cdk_alpha"])
+    return _permitted(cond, uncond, jnp.where(inside, score, -jnp.inf))
+
+
+def _permitted(cond: jax.Array, uncond: jax.Array, score: jax.Array) -> jax.Array:
+    return jnp.where(jnp.isneginf(cond) | jnp.isneginf(uncond), -jnp.inf, score)
+
+
+def _plain(cond, uncond, settings):
+    return cond / settings["temperature"]
+
+
+def _greedy(cond, uncond, settings):
+    return jnp.where(cond == cond.max(axis=-1, keepdims=True), 0.0, -jnp.inf)
+
+
+def _top_p(cond, uncond, settings):
+    return keep_top_p(cond / settings["temperature"], settings["top_p"])
+
+
+def _guided(cond, uncond, settings):
+    return _top_p(guide(cond, uncond, settings["guidance_scale"]), None, settings)
+
+
+def _contrastive(cond, uncond, settings):
+    return contrast(cond, uncond, cond.max(axis=-1, keepdims=True), settings)
+
+
+def _cdk(cond, uncond, settings):
+    return contrast(cond, uncond, kth_largest(cond, settings["cdk_k"]), settings)
+
+
+RULES: dict[str, Callable] = {
+    "plain": _plain,
+    "greedy": _greedy,
+    "top_p": _top_p,
+    "guided": _guided,
+    "contrastive": _contrastive,
+    "cdk": _cdk,
+}
+TWO_STREAMS = ("guided", "contrastive", "cdk")  # rules that read `uncond`; the others do not compute it
+
+
+def scores(rule: str, cond: jax.Array, uncond: jax.Array | None, settings: dict) -> jax.Array:
+    """Logits float32 [B, V] of one or two streams -> scores float32 [B, V] under `rule` (a key of `RULES`)."""
+    with jax.named_scope(f"rule_{rule}"):
+        return RULES[rule](cond, uncond, settings)
+
+
+def draw(keys: jax.Array, scores: jax.Array) -> jax.Array:
+    """One index of each row with probability softmax(scores), by Gumbel noise: keys [B], scores [B, V] -> int32 [B]."""
+    noise = jax.vmap(lambda key: jax.random.gumbel(key, scores.shape[1:], jnp.float32))(keys)
+    return jnp.argmax(scores + noise, axis=-1).astype(jnp.int32)

@@ -1,0 +1,189 @@
+"""One step of training: loss, gradients, update. Free of TensorFlow.
+
+The state is a plain dict, {"params", "opt_state", "step", "skipped"}; a batch is a dict of [B, L] arrays: int32 tokens,
+targets, positions and segments, float32 weights (0 on padding).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from cm3leon_jax.model.config import DecoderConfig
+from cm3leon_jax.model.decoder import Params, hidden_states, init_params, logical_axes
+from cm3leon_jax.model.partitioning import Partitioning
+from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.training.loss import cross_entropy
+from cm3leon_jax.training.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
+from cm3leon_jax.vocabulary import UNK_ID, Vocabulary
+
+State = dict[str, Any]
+Batch = dict[str, jax.Array]
+Sums = dict[str, jax.Array]  # float32 scalars: weighted losses and weights, by modality
+
+
+@dataclasses.dataclass(frozen=True)
+class StepConfig:
+    """How a step computes its loss and gradients."""
+
+    accumulate: int = 1  # the batch is worked through in so many parts, one after the other
+    z_loss: float = 0.0  # × mean squared log-normalizer; Chameleon needed 1e-5 at 7B
+    loss_chunk: int = 128  # positions of each row whose logits are in memory at once
+
+
+def loss_sums(
+    params: Params,
+    batch: Batch,
+    *,
+    config: DecoderConfig,
+    vocabulary: Vocabulary,
+    step_config: StepConfig,
+    partitioning: Partitioning,
+) -> tuple[jax.Array, Sums]:
+    """-> (what is differentiated: the weighted sum of losses, z-loss included; the sums to report, without it)."""
+    hidden_BxLxD = hidden_states(
+        params,
+        batch["tokens"],
+        config=config,
+        positions_BxL=batch["positions"],
+        segments_BxL=batch["segments"],
+        partitioning=partitioning,
+    )
+    targets, weights = batch["targets"], batch["weights"]
+    with jax.named_scope("loss"):
+        total, nll_BxL = cross_entropy(
+            hidden_BxLxD,
+            params["embedding"]["tokens"],
+            targets,
+            weights,
+            z_loss=step_config.z_loss,
+            chunk=step_config.loss_chunk,
+        )
+    text = weights * ((targets >= UNK_ID) & (targets < vocabulary.text_size))
+    image = weights * ((targets >= vocabulary.image_offset) & (targets < vocabulary.break_id))
+    sums = {}
+    for name, weight in (("all", weights), ("text", text), ("image", image)):
+        sums[f"loss_{name}"], sums[f"weight_{name}"] = (nll_BxL * weight).sum(), weight.sum()
+    return total, sums
+
+
+def mean_losses(sums: Sums) -> dict[str, jax.Array]:
+    """Sums -> mean losses in nats: `loss` over all tokens, `loss_text` and `loss_image` by the target's modality."""
+    means = {name: sums[f"loss_{name}"] / jnp.maximum(sums[f"weight_{name}"], 1.0) for name in ("all", "text", "image")}
+    return {"loss": means["all"], "loss_text": means["text"], "loss_image": means["image"]}
+
+
+def make_state(key: jax.Array, config: DecoderConfig, optimizer: optax.GradientTransformation) -> State:
+    """A new state: initialised parameters, nothing trained."""
+    return state_of(init_params(config, key), optimizer)
+
+
+def state_of(params: Params, optimizer: optax.GradientTransformation) -> State:
+    """The state that starts (or fine-tunes) from given parameters."""
+    zero = jnp.zeros((), jnp.int32)
+    return {"params": params, "opt_state": optimizer.init(params), "step": zero, "skipped": zero}
+
+
+def state_shardings(
+    config: DecoderConfig, optimizer: optax.GradientTransformation, partitioning: Partitioning
+) -> State:
+    """The sharding of every array of the state: the optimizer's moments lie as their parameters do."""
+    params = partitioning.tree(logical_axes(config))
+    abstract = jax.eval_shape(functools.partial(make_state, config=config, optimizer=optimizer), jax.random.key(0))
+    replicated = partitioning.replicated()
+    opt_state = optax.tree_utils.tree_map_params(
+        optimizer,
+        lambda _, sharding: sharding,
+        abstract["opt_state"],
+        params,
+        transform_non_params=lambda _: replicated,
+    )
+    return {"params": params, "opt_state": opt_state, "step": replicated, "skipped": replicated}
+
+
+def init_state(
+    seed: int, config: DecoderConfig, optimizer: optax.GradientTransformation, partitioning: Partitioning
+) -> State:
+    """A new state, made on the mesh where it lies: no device ever holds all of it."""
+    make = functools.partial(make_state, config=config, optimizer=optimizer)
+    return jax.jit(make, out_shardings=state_shardings(config, optimizer, partitioning))(jax.random.key(seed))
+
+
+def make_train_step(
+    config: DecoderConfig,
+    vocabulary: Vocabulary,
+    optimizer_config: OptimizerConfig,
+    steps: int,
+    partitioning: Partitioning,
+    step_config: StepConfig,
+) -> Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]:
+    """The compiled step, (state, batch) -> (state, metrics) for a run of `steps`. It takes the state's memory over.
+
+    A step whose loss or gradient is not finite changes nothing but the counters: `skipped` counts them.
+    """
+    if config.vocab_size < vocabulary.used:
+        raise UserError(
+            f"vocab_size {config.vocab_size} is less than the {vocabulary.used} ids of the data; set it to it"
+        )
+    optimizer = make_optimizer(optimizer_config, steps)
+    schedule = learning_rate_schedule(optimizer_config, steps)
+    sums_of = functools.partial(
+        loss_sums, config=config, vocabulary=vocabulary, step_config=step_config, partitioning=partitioning
+    )
+
+    def train_step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
+        gradients, sums = _accumulated_gradients(sums_of, state["params"], batch, step_config.accumulate)
+        tokens = jnp.maximum(sums["weight_all"], 1.0)
+        grad_norm = optax.global_norm(gradients) / tokens
+        scale = jnp.minimum(1.0, optimizer_config.clip_norm / jnp.maximum(grad_norm, 1e-12)) / tokens
+        gradients = jax.tree.map(lambda g: g * scale, gradients)
+        updates, opt_state = optimizer.update(gradients, state["opt_state"], state["params"])
+        finite = jnp.isfinite(grad_norm) & jnp.isfinite(sums["loss_all"])
+        keep = functools.partial(jax.tree.map, lambda new, old: jnp.where(finite, new, old))
+        new_state = {
+            "params": keep(optax.apply_updates(state["params"], updates), state["params"]),
+            "opt_state": keep(opt_state, state["opt_state"]),
+            "step": state["step"] + 1,
+            "skipped": state["skipped"] + ~finite,
+        }
+        metrics = mean_losses(sums) | {
+            "grad_norm": grad_norm,
+            "learning_rate": schedule(state["step"] - state["skipped"]),
+            "tokens": sums["weight_all"],
+            "skipped": new_state["skipped"],
+        }
+        return new_state, metrics
+
+    shardings = state_shardings(config, optimizer, partitioning)
+    return jax.jit(
+        train_step,
+        in_shardings=(shardings, partitioning.sharding("batch")),
+        out_shardings=(shardings, partitioning.replicated()),
+        donate_argnums=0,
+    )
+
+
+def _accumulated_gradients(
+    sums_of: Callable[[Params, Batch], tuple[jax.Array, Sums]], params: Params, batch: Batch, parts: int
+) -> tuple[Params, Sums]:
+    """Gradients of the summed loss, and the sums to report, over all parts of the batch."""
+    gradient = jax.grad(sums_of, has_aux=True)
+    if parts == 1:
+        return gradient(params, batch)
+    rows = batch["tokens"].shape[0]
+    if rows % parts:
+        raise UserError(f"a batch of {rows} rows does not divide into {parts} parts; change batch_size or accumulate")
+    # Every part takes rows from all devices: part p is rows p, p + parts, …
+    stacked = jax.tree.map(lambda x: x.reshape(rows // parts, parts, *x.shape[1:]).swapaxes(0, 1), batch)
+
+    def add(carry: Any, part: Batch) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, carry, gradient(params, part)), None
+
+    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(gradient, params, jax.tree.map(lambda x: x[0], stacked)))
+    return jax.lax.scan(add, zeros, stacked)[0]

@@ -1,0 +1,119 @@
+"""A training run of the decoder, from the stream to the finished model folder. Pretraining and fine-tuning alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from cm3leon_jax.model.config import DecoderConfig, parameter_count
+from cm3leon_jax.model.decoder import Params, logical_axes
+from cm3leon_jax.model.folder import save_decoder
+from cm3leon_jax.model.partitioning import AxisRules, MeshConfig, Partitioning, make_mesh, put_batch
+from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.runtime.files import Path, write_json
+from cm3leon_jax.runtime.loop import LoopConfig, MakeBatches, run_loop
+from cm3leon_jax.training.evaluate import make_evaluate
+from cm3leon_jax.training.optimizer import OptimizerConfig, make_optimizer
+from cm3leon_jax.training.step import State, StepConfig, init_state, make_train_step, state_of, state_shardings
+from cm3leon_jax.training.throughput import throughput
+from cm3leon_jax.vocabulary import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """Everything about a run but the model, the data and how long it takes."""
+
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    step: StepConfig = dataclasses.field(default_factory=StepConfig)
+    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+    rules: AxisRules = dataclasses.field(default_factory=AxisRules)
+    seed: int = 0  # of the initial parameters
+
+
+def train_decoder(
+    config: DecoderConfig,
+    vocabulary: Vocabulary,
+    training: TrainingConfig,
+    loop: LoopConfig,
+    make_batches: MakeBatches,
+    directory: Path,
+    *,
+    evaluation: Mapping[str, Sequence[dict[str, np.ndarray]]] | None = None,
+    on_step: Callable[[int, Params], None] | None = None,
+    initial_params: Params | None = None,
+) -> Params:
+    """Trains, or continues training, and returns the final parameters (arrays on the mesh).
+
+    Below `directory`: `training/` (checkpoints, metrics), `model/` (the decoder: `model.folder`), `evaluation.json`.
+    `make_batches` gives this process's rows of each batch; `evaluation` names lists of batches (`evaluate.py`);
+    `on_step(step, params)` runs before each evaluation; `initial_params` starts from a trained model.
+    """
+    directory = pathlib.Path(directory)
+    partitioning = Partitioning(make_mesh(training.mesh), training.rules)
+    state = _initial_state(config, training, loop.steps, partitioning, initial_params)
+    evaluate = make_evaluate(config, vocabulary, partitioning, training.step)
+    last_evaluation: dict[str, float] = {}
+    length = 0
+
+    def placed(position: dict | None) -> Iterator[tuple[Any, dict]]:
+        nonlocal length
+        for batch, following in make_batches(position):
+            _check_batch(batch, config, partitioning)
+            length = batch["tokens"].shape[1]
+            yield put_batch(batch, partitioning), following
+
+    def on_evaluation(state: State, step: int) -> dict[str, float]:
+        last_evaluation.clear()
+        last_evaluation.update(evaluate(state["params"], evaluation or {}))
+        return last_evaluation
+
+    def rates(metrics: Mapping[str, float], steps_per_second: float) -> dict[str, float]:
+        return throughput(config, length, metrics["tokens"] * steps_per_second, jax.device_count())
+
+    state = run_loop(
+        loop,
+        state=state,
+        train_step=make_train_step(config, vocabulary, training.optimizer, loop.steps, partitioning, training.step),
+        make_batches=placed,
+        directory=directory / "training",
+        label="decoder",
+        saved_config={"decoder": dataclasses.asdict(config), "vocabulary": dataclasses.asdict(vocabulary)},
+        evaluate=on_evaluation if evaluation else None,
+        on_step=None if on_step is None else lambda step, state: on_step(step, state["params"]),
+        rates=rates,
+    )
+    save_decoder(directory / "model", config, vocabulary, state["params"])
+    if jax.process_index() == 0:
+        summary: dict[str, float] = {"steps": loop.steps, "parameters": parameter_count(config)}
+        if evaluation:
+            summary |= last_evaluation or on_evaluation(state, loop.steps)
+        write_json(directory / "evaluation.json", summary)
+    return state["params"]
+
+
+def _initial_state(
+    config: DecoderConfig, training: TrainingConfig, steps: int, partitioning: Partitioning, params: Params | None
+) -> State:
+    optimizer = make_optimizer(training.optimizer, steps)
+    if params is None:
+        return init_state(training.seed, config, optimizer, partitioning)
+    placed = jax.device_put(params, partitioning.tree(logical_axes(config)))
+    return jax.jit(
+        lambda given: state_of(given, optimizer), out_shardings=state_shardings(config, optimizer, partitioning)
+    )(placed)
+
+
+def _check_batch(batch: Mapping[str, np.ndarray], config: DecoderConfig, partitioning: Partitioning) -> None:
+    rows, length = batch["tokens"].shape
+    if length > config.max_length:
+        raise UserError(f"sequences of {length} tokens, but max_length is {config.max_length}; make one of them fit")
+    rows *= jax.process_count()
+    if rows % partitioning.batch_shards:
+        raise UserError(
+            f"a batch of {rows} rows does not divide over {partitioning.batch_shards} devices; change the batch size"
+        )

@@ -1,0 +1,35 @@
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from cm3leon_jax.model.folder import load_decoder, save_decoder
+from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary(text_size=20, image_size=16, num_sentinels=4, multiple_of=64)
+
+
+def test_a_saved_decoder_comes_back_whole(tmp_path, config, params):
+    save_decoder(tmp_path / "model", config, VOCABULARY, params)
+    loaded_config, vocabulary, loaded = load_decoder(tmp_path / "model")
+    assert (loaded_config, vocabulary) == (config, VOCABULARY)
+    jax.tree.map(np.testing.assert_array_equal, loaded, params)
+
+
+def test_weights_of_another_config_are_refused(tmp_path, scanned, params):
+    save_decoder(tmp_path / "model", scanned.__class__(**{**vars(scanned), "num_layers": 2}), VOCABULARY, params)
+    with pytest.raises(UserError, match="not those of its config"):
+        load_decoder(tmp_path / "model")
+    with pytest.raises(UserError, match="no decoder config"):
+        load_decoder(tmp_path / "nothing")
+
+
+def test_the_model_and_the_training_step_need_no_tensorflow():
+    program = (
+        "import sys, cm3leon_jax.model.folder, cm3leon_jax.model.cache, cm3leon_jax.training.step, "
+        "cm3leon_jax.training.evaluate; assert 'tensorflow' not in sys.modules and 'seqio' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,174 @@
+"""The selection rules against a slow plain reference, and the search that goes deeper until there are enough."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cm3leon_jax.retrieval.selection import Candidates, SelectionConfig, neighbours_of, select
+from cm3leon_jax.runtime.errors import UserError
+
+DIM = 3
+
+
+class ExactBank:
+    """What `neighbours_of` uses of a memory bank, by plain NumPy. Counts what is asked of it."""
+
+    def __init__(self, embeddings, ids):
+        self.embeddings, self.ids, self.count, self.searched = embeddings, ids, len(ids), []
+
+    def search(self, queries, k):
+        self.searched.append((len(queries), k))
+        # Rounded, so that equal documents tie whatever the shape of the product.
+        scores = np.round(queries.astype(np.float64) @ self.embeddings.T, 6).astype(np.float32)
+        rows = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return self.ids[rows].astype(np.int32), np.take_along_axis(scores, rows, axis=1)
+
+    def embeddings_of(self, ids):
+        row_of = {index: row for row, index in enumerate(self.ids)}
+        zeros = np.zeros(self.embeddings.shape[1], np.float32)
+        return np.array([[self.embeddings[row_of[i]] if i >= 0 else zeros for i in row] for row in ids])
+
+
+def reference(bank, image_query, text_query, config, query_id, query_document, complete):
+    """The rules read aloud, for one query: -> (ids by image, ids by text)."""
+    ranked = []
+    for query in (image_query, text_query):
+        ids, scores = bank.search(query[None], bank.count if query.any() else 0)
+        ranked.append(list(zip(ids[0], scores[0], bank.embeddings_of(ids)[0], strict=True)))
+    taken, taken_embeddings = ([], []), []
+    for turn in range(max(config.by_image, config.by_text)):
+        for which, wanted in ((0, config.by_image), (1, config.by_text)):
+            if turn >= wanted:
+                continue
+            for index, score, embedding in ranked[which]:
+                if index == query_id or index not in complete or index in taken[0] + taken[1]:
+                    continue
+                if score > config.threshold or embedding @ query_document >= config.duplicate:
+                    continue
+                if any(embedding @ other > config.threshold for other in taken_embeddings):
+                    continue
+                taken[which].append(index)
+                taken_embeddings.append(embedding)
+                break
+    return taken
+
+
+def unit(vectors):
+    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+@st.composite
+def problems(draw):
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    count = draw(st.integers(1, 40))
+    embeddings = unit(random.normal(size=(count, DIM)))
+    # Exact copies of some documents, so that duplicates happen.
+    embeddings = embeddings[np.where(random.random(count) < 0.2, random.integers(0, count, count), np.arange(count))]
+    ids = random.permutation(100)[:count]
+    queries = draw(st.integers(1, 6))
+    own = random.integers(0, count, queries)
+    spread = draw(st.sampled_from([0.0, 0.3, 3.0]))
+    image, text = (unit(embeddings[own] + spread * random.normal(size=(queries, DIM))) for _ in range(2))
+    image[random.random(queries) < 0.15] = 0  # this query has no image
+    text[random.random(queries) < 0.15] = 0
+    config = SelectionConfig(
+        by_image=draw(st.integers(1, 3)),
+        by_text=draw(st.integers(0, 3)),
+        threshold=draw(st.sampled_from([-0.5, 0.5, 0.9, 0.999])),
+        candidates=draw(st.integers(1, 8)),
+        max_candidates=64,
+    )
+    complete = ids[random.random(count) < 0.8]
+    return ExactBank(embeddings, ids), image, text, config, ids[own], embeddings[own], complete
+
+
+@settings(max_examples=300, deadline=None)
+@given(problems())
+def test_equals_the_reference(problem):
+    bank, image, text, config, query_ids, documents, complete = problem
+    found = neighbours_of(
+        bank,
+        image_queries=image,
+        text_queries=text,
+        config=config,
+        query_ids=query_ids,
+        query_documents=documents,
+        complete_ids=complete,
+        chunk=4,
+    )
+    assert found.by_image.shape == (len(image), config.by_image) and found.by_image.dtype == np.int32
+    assert found.by_text.shape == found.by_text_scores.shape == (len(image), config.by_text)
+    for row in range(len(image)):
+        expected = reference(bank, image[row], text[row], config, query_ids[row], documents[row], complete)
+        for ids, scores, query, wanted in (
+            (found.by_image[row], found.by_image_scores[row], image[row], expected[0]),
+            (found.by_text[row], found.by_text_scores[row], text[row], expected[1]),
+        ):
+            assert ids[: len(wanted)].tolist() == wanted
+            assert (ids[len(wanted) :] == -1).all() and np.isneginf(scores[len(wanted) :]).all()
+            if wanted:
+                np.testing.assert_allclose(scores[: len(wanted)], bank.embeddings_of([wanted])[0] @ query, atol=2e-6)
+        assert found.counts[row] == len(expected[0]) + len(expected[1])
+        assert found.short[row] == (found.counts[row] < config.by_image + config.by_text)
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems())
+def test_what_is_chosen_obeys_the_rules(problem):
+    bank, image, text, config, query_ids, _, _ = problem
+    found = neighbours_of(bank, image_queries=image, text_queries=text, config=config, query_ids=query_ids)
+    for row in range(len(image)):
+        chosen = np.concatenate([found.by_image[row], found.by_text[row]])
+        chosen = chosen[chosen >= 0]
+        assert len(set(chosen)) == len(chosen) and query_ids[row] not in chosen
+        embeddings = bank.embeddings_of([chosen])[0].reshape(-1, DIM)
+        between = (embeddings @ embeddings.T)[~np.eye(len(chosen), dtype=bool)]
+        assert not len(between) or between.max() <= config.threshold
+    assert not (found.by_image_scores > config.threshold).any() and not (found.by_text_scores > config.threshold).any()
+
+
+def ring(count):
+    """Unit vectors at even angles from 0 to 180 degrees."""
+    angles = np.linspace(0, np.pi, count)
+    return np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1).astype(np.float32)
+
+
+def test_searches_deeper_only_for_queries_that_lack_documents():
+    bank = ExactBank(ring(1000), np.arange(1000))
+    close, far = bank.embeddings[:1], unit(np.array([[0.2, 0.1, 1.0]]))
+    config = SelectionConfig(by_image=1, by_text=0, candidates=4, max_candidates=400)
+    found = neighbours_of(bank, image_queries=np.concatenate([close, far]), config=config)
+    assert found.counts.tolist() == [1, 1] and not found.short.any()
+    first = np.flatnonzero(bank.embeddings @ close[0] <= 0.9)[0]
+    assert found.by_image[0, 0] == first
+    image_searches = bank.searched[::2]  # every other one is by text, of nothing
+    assert image_searches[0] == (2, 4) and image_searches[1:] == [(1, 8), (1, 16), (1, 32), (1, 64), (1, 128), (1, 256)]
+    limited = neighbours_of(bank, image_queries=close, config=dataclasses.replace(config, max_candidates=100))
+    assert limited.counts.tolist() == [0] and limited.short.all()  # fewer, and it says so
+
+
+def test_by_text_alone():
+    bank = ExactBank(ring(7), np.arange(7))
+    config = SelectionConfig(by_image=0, by_text=2)
+    found = neighbours_of(bank, text_queries=bank.embeddings[:1], config=config)
+    assert found.by_text.tolist() == [[1, 2]] and found.by_image.shape == (1, 0)
+    both = neighbours_of(bank, text_queries=bank.embeddings[:1])
+    assert both.by_text.tolist() == [[1, 2]] and both.by_image.tolist() == [[-1, -1]] and both.short.all()
+
+
+def test_lists_are_taken_in_turn():
+    embeddings = ring(7)[None].repeat(1, axis=0)
+    candidates = Candidates(np.arange(7)[None], np.full((1, 7), 0.5, np.float32), embeddings)
+    found = select(candidates, candidates, SelectionConfig())
+    assert (found.by_image.tolist(), found.by_text.tolist()) == ([[0, 2]], [[1, 3]])
+
+
+def test_bad_input():
+    for wrong in ({"by_image": 0, "by_text": 0}, {"by_text": -1}, {"candidates": 0}, {"candidates": 2000}):
+        with pytest.raises(UserError):
+            SelectionConfig(**wrong)
+    with pytest.raises(UserError, match="queries"):
+        neighbours_of(ExactBank(ring(3), np.arange(3)))

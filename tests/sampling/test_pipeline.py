@@ -1,0 +1,167 @@
+"""Texts and pictures through a generator whose image tokenizer is a lookup table."""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from cm3leon_jax.model.partitioning import MeshConfig, Partitioning, make_mesh
+from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.sampling.best_of import choose_best, clip_scores
+from cm3leon_jax.sampling.library import Library
+from cm3leon_jax.sampling.pictures import write_picture_grid
+from cm3leon_jax.sampling.pipeline import Generator, hidden_cells
+from cm3leon_jax.sampling.rules import SamplingConfig
+
+
+class Blocks:
+    """Code c is a grey block of 2 x 2 pixels, 10 c bright; 4 x 4 of them are an image."""
+
+    num_codes, grid, tokens_per_image, resolution = 24, (4, 4), 16, 8
+
+    def encode(self, images):
+        return (images[:, ::2, ::2, 0] // 10).reshape(len(images), 16).astype(np.int32)
+
+    def decode(self, codes):
+        blocks = (np.asarray(codes).reshape(-1, 4, 4) * 10).astype(np.uint8)
+        return np.repeat(blocks.repeat(2, axis=1).repeat(2, axis=2)[..., None], 3, axis=-1)
+
+
+class Letters:
+    """a is 3, b is 4, …"""
+
+    size = 30
+
+    def encode(self, text):
+        return np.array([ord(letter) - ord("a") + 3 for letter in text], np.int32)
+
+    def decode(self, ids):
+        return "".join(chr(int(index) - 3 + ord("a")) for index in ids)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    caption: str
+    text: np.ndarray
+    image: np.ndarray
+
+
+class Alphabet:
+    """An encoder: a text is where its first letter stands on a circle; an image likewise, by its first pixel."""
+
+    def embed_texts(self, texts):
+        return self._on_circle([ord(text[0]) - ord("a") for text in texts])
+
+    def embed_images(self, images):
+        return self._on_circle([image[0, 0, 0] // 10 for image in images])
+
+    def _on_circle(self, places):
+        angles = np.array(places) / 26 * 2 * np.pi
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+class Bank:
+    def __init__(self, embeddings):
+        self.embeddings, self.count = embeddings, len(embeddings)
+
+    def search(self, queries, k):
+        scores = queries @ self.embeddings.T
+        ids = np.argsort(-scores, axis=1)[:, :k]
+        return ids.astype(np.int32), np.take_along_axis(scores, ids, axis=1)
+
+    def embeddings_of(self, ids):
+        return self.embeddings[ids]
+
+
+@pytest.fixture(scope="module")
+def generator(params, config, vocabulary):
+    letters, blocks, alphabet = Letters(), Blocks(), Alphabet()
+    captions = [chr(ord("a") + index) for index in range(26)]
+    shelf = [Stored(c, letters.encode(c), np.full(16, index % 24, np.int32)) for index, c in enumerate(captions)]
+    library = Library(alphabet, Bank(alphabet.embed_texts(captions)), shelf, blocks)
+    return Generator(config, vocabulary, params, letters, blocks, retriever=alphabet, library=library, batch_size=4)
+
+
+SAMPLING = SamplingConfig(rule="guided", top_p=1.0, seed=3)
+
+
+def test_text_to_image_with_retrieved_documents(generator):
+    texts = ["cat", "dog"]
+    found = generator.retrieve(texts, 2)
+    # The rules of selection: the letter itself and those beside it are over 0.9, and so are two neighbours.
+    assert [{document.caption for document in row} for row in found] == [{"a", "e"}, {"b", "f"}]
+    assert found[0][0].image.shape == (8, 8, 3)
+    images = generator.text_to_image(texts, retrieved=found, n=2, sampling=SAMPLING)
+    assert images.shape == (2, 2, 8, 8, 3) and images.dtype == np.uint8
+    np.testing.assert_array_equal(images, generator.text_to_image(texts, retrieved=2, n=2, sampling=SAMPLING))
+    fewer = generator.text_to_image(texts, retrieved=[row[:1] for row in found], n=2, sampling=SAMPLING)
+    assert (fewer != images).any()
+    best = generator.best_of(texts, images)
+    assert best.shape == (2, 8, 8, 3)
+
+
+def test_image_to_text(generator):
+    texts = generator.image_to_text(Blocks().decode(np.arange(32).reshape(2, 16) % 24), max_text=6, sampling=SAMPLING)
+    assert len(texts) == 2 and all(isinstance(text, str) and len(text) <= 6 for text in texts)
+
+
+def test_fill_image_leaves_what_is_not_hidden(generator):
+    images = Blocks().decode(np.arange(32).reshape(2, 16) % 24)
+    mask = np.zeros((8, 8), bool)
+    mask[3:5, 4] = True
+    hidden = np.stack([hidden_cells(mask, (4, 4))] * 2)
+    assert hidden[0].nonzero()[0].tolist() == [1, 2] and hidden[0].nonzero()[1].tolist() == [2, 2]
+    filled = generator.fill_image(["cat", "dog"], images, hidden, sampling=SAMPLING)
+    touched = np.zeros((8, 8), bool)
+    touched[2:6, 4:6] = True
+    np.testing.assert_array_equal(filled[:, ~touched], images[:, ~touched])
+    assert (filled[:, touched] != images[:, touched]).any()
+
+
+def test_best_of_n_takes_what_is_closest():
+    pictures = Blocks().decode(np.repeat([[7], [2], [3], [9]], 16, axis=1)).reshape(2, 2, 8, 8, 3)
+    scores = clip_scores(Alphabet(), ["c", "j"], pictures)
+    np.testing.assert_allclose(scores[0, 1], 1, atol=1e-6)
+    np.testing.assert_array_equal(choose_best(pictures, scores), pictures[[0, 1], [1, 1]])
+
+
+def test_other_weights_draw_other_pictures(generator, params):
+    changed = generator.with_params({**params, "embedding": {k: v[::-1] for k, v in params["embedding"].items()}})
+    texts = ["cat", "dog"]
+    one, two = (g.text_to_image(texts, retrieved=2, sampling=SAMPLING) for g in (generator, changed))
+    assert (one != two).any()
+
+
+def test_bad_requests_are_the_users_error(params, config, vocabulary):
+    plain = Generator(
+        config, vocabulary, params, Letters(), Blocks(), partitioning=Partitioning(make_mesh(MeshConfig()))
+    )
+    with pytest.raises(UserError, match="retrieve 0"):
+        plain.text_to_image(["cat"], retrieved=1)
+    with pytest.raises(UserError, match="name a retriever"):
+        plain.best_of(["cat"], np.zeros((1, 2, 8, 8, 3), np.uint8))
+    with pytest.raises(UserError, match="mask"):
+        plain.fill_image(["cat"], np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8), bool))
+    with pytest.raises(UserError, match="write what it should show"):
+        plain.text_to_image([""])
+    with pytest.raises(UserError, match="name those of the model"):
+        Generator(config, dataclasses.replace(vocabulary, image_size=9), params, Letters(), Blocks())
+
+
+def test_a_grid_of_pictures_is_written(tmp_path):
+    images = Blocks().decode(np.arange(32).reshape(2, 16) % 24)
+    path = tmp_path / "grid.png"
+    write_picture_grid(
+        path, [[images[0], images[1]], [None, images[0]]], captions=["a " * 60, "b"], headings=["one", "two"], cell=32
+    )
+    picture = np.asarray(PIL.Image.open(path))
+    assert picture.shape[2] == 3 and [p.name for p in tmp_path.iterdir()] == ["grid.png"]
+    assert (picture == 255).all(axis=2).mean() > 0.2 and len(np.unique(picture)) > 20
+
+
+def test_sampling_needs_no_tensorflow():
+    check = "import cm3leon_jax.sampling.pipeline, sys; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

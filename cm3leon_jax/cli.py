@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import importlib
 import inspect
+import logging
 import pathlib
 import re
 import sys
@@ -81,7 +82,7 @@ def _simple_type(annotation: object) -> type | None:
         return list
     if arguments:
         annotation = arguments[0]
-    return annotation if annotation in (str, int, float, bool) else None  # type: ignore[return-value]
+    return annotation if annotation in (str, int, float, bool) else None
 
 
 def _parse(name: str, function: Callable, argv: list[str]) -> tuple[dict, list[str], list[str]]:
@@ -123,17 +124,20 @@ def _call(name: str, function: Callable, options: dict, gin_files: list[str], gi
     for place in (".", str(GIN_CONFIGS)):
         gin.add_config_file_search_path(place)
     scope = function.__name__
+    logging.disable(logging.ERROR)  # gin logs each place where a file was not, before it finds it in the next
     try:
         gin.parse_config_files_and_bindings(
             [file if file.endswith(".gin") else f"{file}.gin" for file in gin_files], _quoted(gin_bindings)
         )
         with gin.config_scope(scope):
             for parameter, annotation in typing.get_type_hints(function).items():
-                if dataclasses.is_dataclass(annotation):
+                if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
                     options[parameter] = gin.get_configurable(annotation.__name__)()
         bound = _bound_options(gin, function)
     except (ValueError, TypeError, OSError, SyntaxError, NameError) as error:
         raise UserError(_explain(error)) from error
+    finally:
+        logging.disable(logging.NOTSET)
     missing = [
         parameter.name
         for parameter in inspect.signature(function).parameters.values()

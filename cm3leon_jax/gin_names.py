@@ -21,14 +21,17 @@ _CONFIGS = {
     "ClipConfig": "retrieval.clip.config",
     "RetrieverTrainingConfig": "retrieval.clip.config",
     "PrepareConfig": "data.prepare.config",
-    "PretrainingConfig": "data.tasks",
+    "PretrainingConfig": "data.settings",
     "ObjectiveConfig": "data.objective",
-    "StreamConfig": "data.stream",
+    "StreamConfig": "data.settings",
     "DecoderConfig": "model.config",
     "MeshConfig": "model.partitioning",
+    "AxisRules": "model.partitioning",
     "OptimizerConfig": "training.optimizer",
-    "LoopConfig": "runtime.loop",
+    "LoopConfig": "runtime.settings",
+    "StepConfig": "training.step",
     "SamplingConfig": "sampling.rules",
+    "EvaluationConfig": "evaluation.config",
 }
 
 

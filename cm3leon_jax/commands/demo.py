@@ -26,7 +26,7 @@ STAGES = {
 def demo(directory: str = "runs/demo") -> None:
     """The complete recipe on the embedded data; ends with DIRECTORY/report.html. Started again, it continues."""
     from cm3leon_jax.commands.stage import STAGE_FILE, commit
-    from cm3leon_jax.evaluation.report import REPORT_FILE, RESULTS_FILE, write_report
+    from cm3leon_jax.evaluation.report import RESULTS_FILE, write_report
     from cm3leon_jax.evaluation.results import assemble_results
     from cm3leon_jax.evaluation.summary import summary_table
     from cm3leon_jax.runtime.files import read_json, write_json
@@ -54,7 +54,12 @@ def demo(directory: str = "runs/demo") -> None:
             "seconds": {command: record["wall_seconds"] for command, record in parts},
             "peak_memory_gib": max(record["peak_memory_gib"] for _, record in parts),
             "commit": commit(),
-            "details": {"machine": {"processor": f"{os.cpu_count()} × {platform.machine()}", "python": platform.python_version()}},
+            "details": {
+                "machine": {
+                    "processor": f"{os.cpu_count()} cores, {platform.machine()}",
+                    "python": platform.python_version(),
+                }
+            },
         },
     )
     write_json(results_path, results)

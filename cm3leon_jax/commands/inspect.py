@@ -25,7 +25,7 @@ def inspect(
     from cm3leon_jax.data.shards import PreparedData
     from cm3leon_jax.data.tasks import register_pretraining, sample_sequences
     from cm3leon_jax.runtime.files import written_aside
-    from cm3leon_jax.tokenizers.image import ImageTokenizer
+    from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
     from cm3leon_jax.tokenizers.text import TextTokenizer
 
     text, image = TextTokenizer.load(text_tokenizer), ImageTokenizer.load(image_tokenizer)

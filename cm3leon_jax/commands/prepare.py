@@ -14,7 +14,7 @@ def prepare(
     from cm3leon_jax.data.prepare import pipeline
     from cm3leon_jax.data.sources import open_source
     from cm3leon_jax.retrieval.clip.retriever import Retriever
-    from cm3leon_jax.tokenizers.image import ImageTokenizer
+    from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
     from cm3leon_jax.tokenizers.text import TextTokenizer
 
     opened = open_source(source)

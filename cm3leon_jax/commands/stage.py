@@ -20,7 +20,7 @@ GIN_FILE = "operative.gin"
 
 
 def run_stage(
-    directory: Path, command: str, *, settings: dict[str, Any], extendable: dict[str, Any], work: Callable[[], None]
+    directory: Path, command: str, *, settings: dict[str, Any], extendable: dict[str, Any], work: Callable[[], object]
 ) -> None:
     """Runs `work` unless `directory` already holds its result.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cm3leon_jax.runtime.loop import LoopConfig
+from cm3leon_jax.runtime.settings import LoopConfig
 from cm3leon_jax.tokenizers.image.config import ImageTokenizerConfig, ImageTokenizerTraining
 
 

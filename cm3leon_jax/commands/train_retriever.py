@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cm3leon_jax.retrieval.clip.config import ClipConfig, RetrieverTrainingConfig
-from cm3leon_jax.runtime.loop import LoopConfig
+from cm3leon_jax.runtime.settings import LoopConfig
 
 
 def train_retriever(

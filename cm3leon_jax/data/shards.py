@@ -16,7 +16,7 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 
 from cm3leon_jax.data.records import PreparedDocument, decode_document
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import Path, read_json, sha256_of_file, written_aside
+from cm3leon_jax.runtime.files import Path, fingerprint, read_json, sha256_of_file, written_aside
 from cm3leon_jax.vocabulary import Vocabulary
 
 FORMAT = 1
@@ -72,6 +72,11 @@ class PreparedData:
     @property
     def vocabulary(self) -> Vocabulary:
         return Vocabulary(**self.manifest["vocabulary"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the data itself: every shard of it with its checksum."""
+        return fingerprint(self.manifest)
 
     @property
     def splits(self) -> tuple[str, ...]:

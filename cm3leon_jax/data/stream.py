@@ -25,38 +25,15 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from cm3leon_jax.data.packing import PACKINGS, Example, Row, pack_straddling, pack_whole, stack
+from cm3leon_jax.data.packing import Example, Row, pack_straddling, pack_whole, stack
 from cm3leon_jax.data.randomness import keyed_rng, mixed, permuted
+from cm3leon_jax.data.settings import StreamConfig
 from cm3leon_jax.data.tasks import RandomAccess, tasks_and_rates
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import fingerprint
 
 _DECK_STAGE = 0  # the preprocessors' stages count from 1
 _SAMPLE = 512  # examples packed to learn how many a row takes: 2% accurate
-
-
-@dataclasses.dataclass(frozen=True)
-class StreamConfig:
-    """The shape of the batches, and what of the data goes into which."""
-
-    length: int = 4096  # tokens in a row: the model's context
-    batch_size: int = 256  # rows of the global batch
-    lanes: int = 64  # a multiple of every number of hosts to be used, and a divisor of batch_size; fixed for a run
-    packing: str = "straddle"  # "straddle": CM3Leon's, blocks cut through examples; "whole": whole examples, kept apart
-    lookahead: int = 16  # examples a lane holds to fill its rows well; for "whole"
-    chapter_steps: int = 128  # steps between two fresh starts of a lane: a restart replays at most so many
-    seed: int = 0  # of everything random in the data
-
-    def __post_init__(self) -> None:
-        for name in ("length", "batch_size", "lanes", "lookahead", "chapter_steps"):
-            if getattr(self, name) < 1:
-                raise UserError(f"the stream's {name} must be at least 1, not {getattr(self, name)}")
-        if not 0 <= self.seed < 2**63:
-            raise UserError(f"the stream's seed must lie in 0 … 2^63 - 1, not {self.seed}")
-        if self.packing not in PACKINGS:
-            raise UserError(f"unknown packing {self.packing!r}; use one of {', '.join(PACKINGS)}")
-        if self.batch_size % self.lanes:
-            raise UserError(f"{self.batch_size} rows do not divide into {self.lanes} lanes; change batch_size or lanes")
 
 
 def make_stream(

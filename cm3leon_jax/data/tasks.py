@@ -11,7 +11,6 @@ anew in each epoch.
 
 from __future__ import annotations
 
-import dataclasses
 import secrets
 from typing import Any
 
@@ -22,32 +21,14 @@ import tensorflow as tf
 from cm3leon_jax.data.inspection import TextDecoder, render
 from cm3leon_jax.data.objective import ObjectiveConfig
 from cm3leon_jax.data.preprocessors import AssemblePairs, CausalMasking, Example, Preprocessor, neighbours_of
+from cm3leon_jax.data.settings import PretrainingConfig
 from cm3leon_jax.data.shards import BANK_SPLIT, PreparedData
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import Path, fingerprint
+from cm3leon_jax.runtime.files import Path
 from cm3leon_jax.vocabulary import UNK_ID, Vocabulary
 
 RETRIEVAL_AUGMENTED = "retrieval_augmented_pairs"
 PLAIN = "plain_pairs"
-
-
-@dataclasses.dataclass(frozen=True)
-class PretrainingConfig:
-    """What the pretraining mixture is made of. CM3Leon: every pair behind three retrieved documents."""
-
-    retrieved_min: int = 3  # retrieved documents before a pair: fewest …
-    retrieved_max: int = 3  # … and most; each number between is as likely
-    retrieval_augmented_rate: float = 1.0  # examples, relative to plain_rate; 0 leaves the task out
-    # Pairs without retrieved documents. A model can do without: the first retrieved document has nothing before it, and
-    # is learned with full weight. Where a row has no room for retrieved documents, these are the rest of the mixture.
-    plain_rate: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.retrieved_min <= self.retrieved_max:
-            raise UserError(f"retrieved_min {self.retrieved_min} to retrieved_max {self.retrieved_max} is no range")
-        rates = (self.retrieval_augmented_rate, self.plain_rate)
-        if min(rates) < 0 or not any(rates):
-            raise UserError("the rates of a mixture must not be negative, and one of them must be over 0")
 
 
 def register_pretraining(
@@ -128,7 +109,7 @@ class PreparedSource(seqio.DataSource):
     @property
     def settings(self) -> dict[str, Any]:
         """Names the data itself: every shard of it with its checksum."""
-        return {"data": fingerprint(self._data.manifest)}
+        return {"data": self._data.fingerprint}
 
     def list_shards(self, split: str) -> list[str]:
         return [split]

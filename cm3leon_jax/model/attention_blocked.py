@@ -13,6 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from cm3leon_jax.model.products import moved
+
+_BHLK, _BHKL = (0, 2, 1, 3), (0, 2, 3, 1)  # from [B, L, H, K]
 _MASKED = -1e30  # not -inf: a difference of two stays a number
 
 
@@ -51,8 +54,8 @@ def _attention(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array | N
 
 
 def _forward(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array | None) -> tuple[jax.Array, Any]:
-    q_BxHxLxK, k_BxHxLxK = q.swapaxes(1, 2), _scaled(k).swapaxes(1, 2)
-    v_BxHxKxL = v.transpose(0, 2, 3, 1)
+    q_BxHxLxK, k_BxHxLxK = moved(q, _BHLK), moved(_scaled(k), _BHLK)
+    v_BxHxKxL = moved(v, _BHKL)
     outputs, normalizers = [], []
     for block in _blocks(q.shape[1]):
         scores_BxHxMxQ = _scores(k_BxHxLxK, q_BxHxLxK, segments, block)
@@ -68,8 +71,8 @@ def _forward(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array | Non
 
 def _backward(residuals: Any, do: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, None]:
     q, k, v, segments, o, normalizers_BxHx1xL = residuals
-    q_BxHxLxK, k_BxHxLxK, v_BxHxLxK, do_BxHxLxK = (x.swapaxes(1, 2) for x in (q, _scaled(k), v, do))
-    k_BxHxKxL = _scaled(k).transpose(0, 2, 3, 1)
+    q_BxHxLxK, k_BxHxLxK, v_BxHxLxK, do_BxHxLxK = (moved(x, _BHLK) for x in (q, _scaled(k), v, do))
+    k_BxHxKxL = moved(_scaled(k), _BHKL)
     # Σ over keys of weight × d weight = o · do: known without another pass over the scores.
     inner_BxHx1xL = (o.astype(jnp.float32) * do.astype(jnp.float32)).sum(-1).swapaxes(1, 2)[:, :, None]
     dq_blocks, dk_parts, dv_parts = [], [], []

@@ -41,6 +41,26 @@ def layer_norm(x: jax.Array, epsilon: float) -> jax.Array:
     return (centred * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)
 
 
+@jax.custom_jvp
+def gelu(x: jax.Array) -> jax.Array:
+    """The exact GELU, x Φ(x), in float32 inside. Its gradient is computed again from x: nothing else is kept."""
+    x32 = x.astype(jnp.float32)
+    return (x32 * _normal_cdf(x32)).astype(x.dtype)
+
+
+@gelu.defjvp
+def _gelu_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    (x,), (dx,) = primals, tangents
+    x32 = x.astype(jnp.float32)
+    cdf = _normal_cdf(x32)
+    density = jnp.exp(-0.5 * jnp.square(x32)) * (2 * jnp.pi) ** -0.5
+    return (x32 * cdf).astype(x.dtype), (cdf + x32 * density).astype(x.dtype) * dx
+
+
+def _normal_cdf(x: jax.Array) -> jax.Array:
+    return 0.5 + 0.5 * jax.lax.erf(x * 0.5**0.5)
+
+
 class Embedding(nnx.Module):
     """Token embedding, which is the output projection too (tied, not scaled), and learned absolute positions."""
 
@@ -92,7 +112,7 @@ class FeedForward(nnx.Module):
 
     def __call__(self, y_BxLxD: jax.Array) -> jax.Array:
         h_BxLxF = linear(y_BxLxD, self.up[...])
-        h_BxLxF = jax.nn.relu(h_BxLxF) if self.config.activation == "relu" else jax.nn.gelu(h_BxLxF, approximate=False)
+        h_BxLxF = jax.nn.relu(h_BxLxF) if self.config.activation == "relu" else gelu(h_BxLxF)
         return linear(h_BxLxF, self.down[...])
 
 

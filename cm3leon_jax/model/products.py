@@ -43,16 +43,24 @@ def _weight_gradient_on_cpu(x: jax.Array, g: jax.Array) -> jax.Array:
     x_MxI, g_MxO = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
     if x_MxI.shape[1] > g_MxO.shape[1]:
         return _weight_gradient_on_cpu(g_MxO, x_MxI).T
-    return jnp.dot(moved_transpose(x_MxI), g_MxO, preferred_element_type=jnp.float32)
+    return jnp.dot(moved(x_MxI, (1, 0)), g_MxO, preferred_element_type=jnp.float32)
 
 
-def moved_transpose(x_MxN: jax.Array) -> jax.Array:
-    """[M, N] -> [N, M]; a bfloat16 array is really moved in memory.
+def moved(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """`x.transpose(axes)`; on a CPU a bfloat16 array is really moved in memory.
 
     XLA folds a transpose into the product that consumes it, and its CPU backend then converts both operands to float32,
-    at twice the time. A transpose in two halves is not folded.
+    at twice the time. A transpose in two halves is not folded. The halves are those of the last axis, which is not
+    split over devices.
     """
-    half = x_MxN.shape[1] // 2
-    if half == 0 or x_MxN.dtype != jnp.bfloat16:
-        return x_MxN.T
-    return jnp.concatenate([x_MxN[:, :half].T, x_MxN[:, half:].T], axis=0)
+    half = x.shape[-1] // 2
+    if half == 0 or x.dtype != jnp.bfloat16:
+        return x.transpose(axes)
+    return jax.lax.platform_dependent(
+        x, cpu=lambda x: _moved_in_halves(x, half, axes), default=lambda x: x.transpose(axes)
+    )
+
+
+def _moved_in_halves(x: jax.Array, half: int, axes: tuple[int, ...]) -> jax.Array:
+    halves = [x[..., :half].transpose(axes), x[..., half:].transpose(axes)]
+    return jnp.concatenate(halves, axis=axes.index(x.ndim - 1))

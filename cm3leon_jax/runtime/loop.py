@@ -6,7 +6,6 @@ It resumes from the last checkpoint, logs, evaluates, checkpoints, and turns SIG
 
 from __future__ import annotations
 
-import dataclasses
 import queue
 import signal
 import threading
@@ -21,21 +20,11 @@ from cm3leon_jax.runtime.errors import StartAgain
 from cm3leon_jax.runtime.files import Path
 from cm3leon_jax.runtime.metrics import MetricsWriter
 from cm3leon_jax.runtime.progress import progress
+from cm3leon_jax.runtime.settings import LoopConfig
 
 # From a position (None: the beginning) -> batches, each with the position that continues right behind it. A position
 # is a small JSON-able dict, saved in the same checkpoint step as the state: a resumed run sees the same batches.
 MakeBatches = Callable[[dict | None], Iterator[tuple[Any, dict]]]
-
-
-@dataclasses.dataclass(frozen=True)
-class LoopConfig:
-    """How long, and how often what is done."""
-
-    steps: int
-    log_every: int = 20  # steps between two lines of metrics
-    evaluate_every: int = 0  # steps; 0: at the end alone
-    checkpoint_every: int = 500  # steps; the last step is always saved
-    keep_checkpoints: int = 2
 
 
 def batches_by_step(batch_of_step: Callable[[int], Any]) -> MakeBatches:

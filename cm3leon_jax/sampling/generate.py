@@ -82,11 +82,11 @@ def generate(
     ]
     bar = progress(label=label, total=len(jobs), unit="samples") if label else None
     results: dict[tuple[int, int], Generation] = {}
-    for batch_jobs, rows in _batches(jobs, batch_size, partitioning.batch_shards):
+    for batch_jobs, batch in _batches(jobs, batch_size, partitioning.batch_shards, config.max_length):
         draws, rule = batch_jobs[0].program
         tokens, logprob = decode(
             params,
-            _put(_batch(batch_jobs, rows, config.max_length), partitioning),
+            _put(batch, partitioning),
             np.uint32(sampling.seed),
             sampling.settings(),
             config=config,
@@ -126,22 +126,23 @@ def _check(config: DecoderConfig, vocabulary: Vocabulary, prompts: Sequence[Prom
             )
 
 
-def _batches(jobs: Sequence[_Job], batch_size: int, shards: int) -> Iterator[tuple[list[_Job], int]]:
-    """Jobs of one program and of similar length together -> (jobs, rows of the batch, a multiple of `shards`)."""
-    ordered = sorted(jobs, key=lambda job: (job.program, job.prompt.length))
+def _batches(jobs: Sequence[_Job], batch_size: int, shards: int, max_length: int) -> Iterator[tuple[list[_Job], Batch]]:
+    """Jobs in batches of one program. All batches of a program have one shape, so that it is compiled once a call."""
+    ordered = sorted(jobs, key=lambda job: job.program)
     for _, group in itertools.groupby(ordered, key=lambda job: job.program):
         members = list(group)
         rows = min(batch_size, 1 << (len(members) - 1).bit_length())
         rows = -(-rows // shards) * shards
+        slots = min(bucket(max(max(job.prompt.start[: job.streams]) for job in members)), max_length)
+        steps = bucket(max(job.prompt.steps for job in members))
         for start in range(0, len(members), rows):
-            yield members[start : start + rows], rows
+            some = members[start : start + rows]
+            yield some, _batch(some, rows, slots, steps)
 
 
-def _batch(jobs: Sequence[_Job], rows: int, max_length: int) -> Batch:
+def _batch(jobs: Sequence[_Job], rows: int, slots: int, steps: int) -> Batch:
     """Host arrays for `loop.decode`; the last job is repeated up to `rows`."""
     streams = jobs[0].streams
-    slots = min(bucket(max(max(job.prompt.start[:streams]) for job in jobs)), max_length)
-    steps = bucket(max(job.prompt.steps for job in jobs))
     batch = {
         "tokens": np.full((rows, streams, slots), PAD_ID, np.int32),
         "lengths": np.zeros((rows, streams), np.int32),

@@ -14,7 +14,8 @@ import numpy as np
 from cm3leon_jax.documents import Document
 from cm3leon_jax.retrieval.clip.retriever import Retriever
 from cm3leon_jax.retrieval.memory_bank import NOTHING, MemoryBank
-from cm3leon_jax.retrieval.selection import SelectionConfig, neighbours_of
+from cm3leon_jax.retrieval.neighbours import neighbours_of
+from cm3leon_jax.retrieval.selection import SelectionConfig
 from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
 
 

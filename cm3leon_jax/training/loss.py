@@ -3,6 +3,9 @@
 The logits of a few positions at a time are made, turned into the loss and at once into gradients, and dropped: nothing
 of size [B, L, V] exists, and no logits are computed twice. They are held vocabulary-first, [V, B, l], so that sums over
 the vocabulary run along whole vectors and no product needs a large transposed operand (XLA on the CPU).
+
+Rows are grouped by the device that holds them, [S, R, …] for S shards of R rows, and so is the output projection's
+gradient, [S, V, D], until the last chunk is done: devices then add up once instead of once a chunk.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ import functools
 
 import jax
 import jax.numpy as jnp
+
+from cm3leon_jax.model.partitioning import UNPARTITIONED, Partitioning
 
 
 def cross_entropy(
@@ -21,59 +26,73 @@ def cross_entropy(
     *,
     z_loss: float = 0.0,
     chunk: int = 128,
+    partitioning: Partitioning = UNPARTITIONED,
 ) -> tuple[jax.Array, jax.Array]:
     """-> (Σ weight × (nll + z_loss × logsumexp²), nll [B, L]), float32, in nats.
 
     `table_VxD` is the output projection. `chunk` positions of each row have their logits in memory at once. Only the
     sum is differentiable, and only in `hidden` and `table`; the single losses are there to be reported.
     """
-    length = hidden_BxLxD.shape[1]
+    rows, length, _ = hidden_BxLxD.shape
     chunk = min(chunk, length)
     short = -length % chunk
-    if short:
-        hidden_BxLxD = jnp.pad(hidden_BxLxD, ((0, 0), (0, short), (0, 0)))
-        targets_BxL, weights_BxL = (jnp.pad(x, ((0, 0), (0, short))) for x in (targets_BxL, weights_BxL))
-    total, nll_BxL = _cross_entropy(hidden_BxLxD, table_VxD, targets_BxL, weights_BxL, z_loss, chunk)
-    return total, nll_BxL[:, :length]
+    shards = partitioning.batch_shards
+
+    def grouped(x: jax.Array) -> jax.Array:
+        x = jnp.pad(x, ((0, 0), (0, short), *((0, 0),) * (x.ndim - 2)))
+        x = x.reshape(shards, rows // shards, *x.shape[1:])
+        return partitioning.constrain(x, "batch")
+
+    hidden_SxRxLxD, targets_SxRxL, weights_SxRxL = (grouped(x) for x in (hidden_BxLxD, targets_BxL, weights_BxL))
+    total, nll_SxRxL = _cross_entropy(
+        hidden_SxRxLxD, table_VxD, targets_SxRxL, weights_SxRxL, z_loss, chunk, partitioning
+    )
+    return total, nll_SxRxL.reshape(rows, -1)[:, :length]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def _cross_entropy(hidden, table, targets, weights, z_loss, chunk):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+def _cross_entropy(hidden, table, targets, weights, z_loss, chunk, partitioning):
+    del partitioning
+    table_VxD = table.astype(hidden.dtype)
+
     def body(total, start):
-        h_BxlxD, target_Bxl = _chunk_of(start, chunk, hidden, targets)
-        nll, log_normalizer, _ = _chunk_loss(h_BxlxD, target_Bxl, table.astype(hidden.dtype))
-        weight = jax.lax.dynamic_slice_in_dim(weights, start, chunk, axis=1)
-        return total + _weighted(nll, log_normalizer, weight, z_loss), nll
+        h_SxRxlxD, target_SxRxl, weight_SxRxl = _chunk_of(start, chunk, hidden, targets, weights)
+        nll_SxRxl, log_normalizer_SxRxl, _ = _chunk_loss(h_SxRxlxD, target_SxRxl, table_VxD)
+        return total + _weighted(nll_SxRxl, log_normalizer_SxRxl, weight_SxRxl, z_loss), nll_SxRxl
 
-    total, nll_CxBxl = jax.lax.scan(body, jnp.zeros((), jnp.float32), _starts(targets, chunk))
-    return total, _joined(nll_CxBxl)
+    total, nll_CxSxRxl = jax.lax.scan(body, jnp.zeros((), jnp.float32), _starts(targets, chunk))
+    return total, _joined(nll_CxSxRxl)
 
 
-def _forward(hidden, table, targets, weights, z_loss, chunk):
+def _forward(hidden, table, targets, weights, z_loss, chunk, partitioning):
     table_VxD = table.astype(hidden.dtype)
     table_DxV = table_VxD.T  # moved once, outside of the loop
+    shards = hidden.shape[0]
 
     def body(carry, start):
-        total, dtable_VxD = carry
-        h_BxlxD, target_Bxl = _chunk_of(start, chunk, hidden, targets)
-        weight_Bxl = jax.lax.dynamic_slice_in_dim(weights, start, chunk, axis=1)
-        nll_Bxl, log_normalizer_Bxl, logits_VxBxl = _chunk_loss(h_BxlxD, target_Bxl, table_VxD)
-        probabilities_VxBxl = jnp.exp(logits_VxBxl - log_normalizer_Bxl)
-        hit_VxBxl = _is_target(target_Bxl, table.shape[0])
-        slope_Bxl = 1.0 + 2.0 * z_loss * log_normalizer_Bxl
-        dlogits_VxBxl = (weight_Bxl * (probabilities_VxBxl * slope_Bxl - hit_VxBxl)).astype(hidden.dtype)
-        dh_DxBxl = jnp.einsum("dv,vbl->dbl", table_DxV, dlogits_VxBxl, preferred_element_type=jnp.float32)
-        dtable_VxD += jnp.einsum("vbl,bld->vd", dlogits_VxBxl, h_BxlxD, preferred_element_type=jnp.float32)
-        dh_BxlxD = dh_DxBxl.transpose(1, 2, 0).astype(hidden.dtype)
-        return (total + _weighted(nll_Bxl, log_normalizer_Bxl, weight_Bxl, z_loss), dtable_VxD), (nll_Bxl, dh_BxlxD)
+        total, dtable_SxVxD = carry
+        h_SxRxlxD, target_SxRxl, weight_SxRxl = _chunk_of(start, chunk, hidden, targets, weights)
+        nll_SxRxl, log_normalizer_SxRxl, logits_SxVxRxl = _chunk_loss(h_SxRxlxD, target_SxRxl, table_VxD)
+        # d/dlogits of nll + z_loss × logsumexp²: softmax × (1 + 2 z_loss × logsumexp) - one_hot(target)
+        slope_SxRxl = weight_SxRxl * (1.0 + 2.0 * z_loss * log_normalizer_SxRxl)
+        softmax_SxVxRxl = jnp.exp(logits_SxVxRxl - log_normalizer_SxRxl[:, None])
+        hit_VxSxRxl = jnp.arange(table.shape[0])[:, None, None] == target_SxRxl[:, None]
+        dlogits_SxVxRxl = softmax_SxVxRxl * slope_SxRxl[:, None] - jnp.where(hit_VxSxRxl, weight_SxRxl[:, None], 0.0)
+        dlogits_SxVxRxl = dlogits_SxVxRxl.astype(hidden.dtype)
+        dh_DxSxRxl = _product("dv,svrl->dsrl", table_DxV, dlogits_SxVxRxl)
+        dtable_SxVxD += _product("svrl,srld->svd", dlogits_SxVxRxl, h_SxRxlxD)
+        total += _weighted(nll_SxRxl, log_normalizer_SxRxl, weight_SxRxl, z_loss)
+        return (total, dtable_SxVxD), (nll_SxRxl, dh_DxSxRxl.transpose(1, 2, 3, 0).astype(hidden.dtype))
 
-    carry = jnp.zeros((), jnp.float32), jnp.zeros(table.shape, jnp.float32)
-    (total, dtable_VxD), (nll_CxBxl, dh_CxBxlxD) = jax.lax.scan(body, carry, _starts(targets, chunk))
-    return (total, _joined(nll_CxBxl)), (_joined(dh_CxBxlxD), dtable_VxD.astype(table.dtype))
+    zeros = partitioning.constrain(jnp.zeros((shards, *table.shape), jnp.float32), "batch", "vocab")
+    (total, dtable_SxVxD), (nll_CxSxRxl, dh_CxSxRxlxD) = jax.lax.scan(
+        body, (jnp.zeros((), jnp.float32), zeros), _starts(targets, chunk)
+    )
+    return (total, _joined(nll_CxSxRxl)), (_joined(dh_CxSxRxlxD), dtable_SxVxD.sum(0).astype(table.dtype))
 
 
-def _backward(z_loss, chunk, residuals, cotangents):
-    del z_loss, chunk
+def _backward(z_loss, chunk, partitioning, residuals, cotangents):
+    del z_loss, chunk, partitioning
     dhidden, dtable = residuals
     dtotal, _ = cotangents
     return dhidden * dtotal.astype(dhidden.dtype), dtable * dtotal.astype(dtable.dtype), None, None
@@ -82,33 +101,34 @@ def _backward(z_loss, chunk, residuals, cotangents):
 _cross_entropy.defvjp(_forward, _backward)
 
 
-def _chunk_loss(h_BxlxD, target_Bxl, table_VxD):
-    """-> (nll [B, l], log-sum-exp [B, l], logits [V, B, l]), float32."""
-    logits_VxBxl = jnp.einsum("vd,bld->vbl", table_VxD, h_BxlxD, preferred_element_type=jnp.float32)
-    highest_Bxl = logits_VxBxl.max(0)
-    log_normalizer_Bxl = highest_Bxl + jnp.log(jnp.exp(logits_VxBxl - highest_Bxl).sum(0))
-    target_logit_Bxl = jnp.where(_is_target(target_Bxl, table_VxD.shape[0]), logits_VxBxl, 0.0).sum(0)
-    return log_normalizer_Bxl - target_logit_Bxl, log_normalizer_Bxl, logits_VxBxl
+def _product(formula: str, left: jax.Array, right: jax.Array) -> jax.Array:
+    return jnp.einsum(formula, left, right, preferred_element_type=jnp.float32)
 
 
-def _is_target(target_Bxl, vocab_size):
-    return jnp.arange(vocab_size)[:, None, None] == target_Bxl
+def _chunk_loss(h_SxRxlxD, target_SxRxl, table_VxD):
+    """-> (nll [S, R, l], log-sum-exp [S, R, l], logits [S, V, R, l]), float32."""
+    logits_SxVxRxl = _product("vd,srld->svrl", table_VxD, h_SxRxlxD)
+    highest_SxRxl = logits_SxVxRxl.max(1)
+    log_normalizer_SxRxl = highest_SxRxl + jnp.log(jnp.exp(logits_SxVxRxl - highest_SxRxl[:, None]).sum(1))
+    # The target's logit once more, from its row of the table: cheaper than to look for it among all logits.
+    target_logit_SxRxl = _product("srld,srld->srl", h_SxRxlxD, table_VxD[target_SxRxl])
+    return log_normalizer_SxRxl - target_logit_SxRxl, log_normalizer_SxRxl, logits_SxVxRxl
 
 
-def _weighted(nll_Bxl, log_normalizer_Bxl, weight_Bxl, z_loss):
-    return (weight_Bxl * (nll_Bxl + z_loss * jnp.square(log_normalizer_Bxl))).sum()
+def _weighted(nll, log_normalizer, weight, z_loss):
+    return (weight * (nll + z_loss * jnp.square(log_normalizer))).sum()
 
 
-def _starts(targets_BxL, chunk):
-    return jnp.arange(0, targets_BxL.shape[1], chunk)
+def _starts(targets_SxRxL, chunk):
+    return jnp.arange(0, targets_SxRxL.shape[2], chunk)
 
 
-def _chunk_of(start, chunk, hidden_BxLxD, targets_BxL):
-    hidden_BxlxD = jax.lax.dynamic_slice_in_dim(hidden_BxLxD, start, chunk, axis=1)
-    return hidden_BxlxD, jax.lax.dynamic_slice_in_dim(targets_BxL, start, chunk, axis=1)
+def _chunk_of(start, chunk, hidden_SxRxLxD, targets_SxRxL, weights_SxRxL):
+    cut = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=chunk, axis=2)
+    return cut(hidden_SxRxLxD), cut(targets_SxRxL), cut(weights_SxRxL)
 
 
-def _joined(chunks_CxBxlx):
-    """[C, B, l, …] -> [B, C l, …]."""
-    moved = chunks_CxBxlx.swapaxes(0, 1)
-    return moved.reshape(moved.shape[0], -1, *moved.shape[3:])
+def _joined(chunks_CxSxRxlx):
+    """[C, S, R, l, …] -> [S, R, C l, …]."""
+    moved = jnp.moveaxis(chunks_CxSxRxlx, 0, 2)
+    return moved.reshape(*moved.shape[:2], -1, *moved.shape[4:])

@@ -64,6 +64,7 @@ def loss_sums(
             weights,
             z_loss=step_config.z_loss,
             chunk=step_config.loss_chunk,
+            partitioning=partitioning,
         )
     text = weights * ((targets >= UNK_ID) & (targets < vocabulary.text_size))
     image = weights * ((targets >= vocabulary.image_offset) & (targets < vocabulary.break_id))

@@ -16,7 +16,8 @@ from cm3leon_jax.model.folder import save_decoder
 from cm3leon_jax.model.partitioning import AxisRules, MeshConfig, Partitioning, make_mesh, put_batch
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, write_json
-from cm3leon_jax.runtime.loop import LoopConfig, MakeBatches, run_loop
+from cm3leon_jax.runtime.loop import MakeBatches, run_loop
+from cm3leon_jax.runtime.settings import LoopConfig
 from cm3leon_jax.training.evaluate import make_evaluate
 from cm3leon_jax.training.optimizer import OptimizerConfig, make_optimizer
 from cm3leon_jax.training.step import State, StepConfig, init_state, make_train_step, state_of, state_shardings

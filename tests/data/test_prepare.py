@@ -1,14 +1,16 @@
-"""Preparing: the same bytes every time, also after a kill; bad input is left out and listed; neighbours as the rules say."""
+"""Preparing: the same bytes every time, also after a kill; bad input left out and listed; neighbours by the rules."""
 
 import dataclasses
 import hashlib
 import json
+import pathlib
 
 import numpy as np
 import PIL.Image
 import pytest
 
-from cm3leon_jax.data.prepare import PrepareConfig, parts, pipeline, prepare
+from cm3leon_jax.data.prepare import PrepareConfig, parts, pipeline
+from cm3leon_jax.data.prepare.pipeline import prepare
 from cm3leon_jax.data.shards import PreparedData
 from cm3leon_jax.data.sources import BadExample, SourceExample
 from cm3leon_jax.retrieval.memory_bank import MemoryBank
@@ -103,7 +105,8 @@ class Source:
     splits = ("train", "validation")
 
     def __init__(self, train, validation=None):
-        self._splits = {"train": train, "validation": validation or Split("validation", range(1000, 1007))}
+        held_out = Split("validation", range(1000, 1007)) if validation is None else validation
+        self._splits = {"train": train, "validation": held_out}
 
     def split(self, name):
         return self._splits[name]
@@ -287,11 +290,11 @@ def test_bad_examples_and_duplicates_are_left_out_and_listed(tmp_path):
 
 def test_too_much_bad_input_stops(tmp_path):
     source = Source(Split("train", range(50), bad=range(20, 30)))
-    with pytest.raises(UserError, match="10 of 57 examples .* train/20: broken") as error:
+    with pytest.raises(UserError, match=r"10 of 57 examples .* train/20: broken") as error:
         run(tmp_path, source)
     assert "\n" not in str(error.value)
     listed = str(error.value).split("listed in ")[1].split(",")[0]
-    assert len(open(listed).readlines()) == 10
+    assert len(pathlib.Path(listed).read_text().splitlines()) == 10
     assert len(run(tmp_path, source, config=dataclasses.replace(CONFIG, max_bad_share=0.5)).split("train")) == 40
 
 

@@ -7,8 +7,9 @@ import pytest
 from prepared_folder import VOCABULARY, write_prepared
 
 from cm3leon_jax.data.objective import ObjectiveConfig
-from cm3leon_jax.data.stream import StreamConfig, make_stream
-from cm3leon_jax.data.tasks import PretrainingConfig, register_pretraining, unregister
+from cm3leon_jax.data.settings import PretrainingConfig, StreamConfig
+from cm3leon_jax.data.stream import make_stream
+from cm3leon_jax.data.tasks import register_pretraining, unregister
 from cm3leon_jax.documents import parse
 from cm3leon_jax.runtime.errors import UserError
 

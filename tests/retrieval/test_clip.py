@@ -9,16 +9,16 @@ import jax
 import numpy as np
 import pytest
 
-from cm3leon_jax.retrieval.clip import ClipConfig, Retriever, RetrieverTrainingConfig, train_retriever
+from cm3leon_jax.retrieval.clip.config import ClipConfig, RetrieverTrainingConfig
 from cm3leon_jax.retrieval.clip.encoders import abstract_params, bind, init_params
 from cm3leon_jax.retrieval.clip.inputs import kept, kept_patches, resize, tokenize
 from cm3leon_jax.retrieval.clip.recall import cross_modal_recall
-from cm3leon_jax.retrieval.clip.retriever import normalized
-from cm3leon_jax.retrieval.clip.train import contrastive_loss
+from cm3leon_jax.retrieval.clip.retriever import Retriever, normalized
+from cm3leon_jax.retrieval.clip.train import contrastive_loss, train_retriever
 from cm3leon_jax.runtime.devices import batch_sharded, data_mesh, put_batch
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.loop import LoopConfig
 from cm3leon_jax.runtime.metrics import read_metrics
+from cm3leon_jax.runtime.settings import LoopConfig
 from cm3leon_jax.tokenizers.text import TextTokenizerConfig, train_text_tokenizer
 from cm3leon_jax.vocabulary import EOS_ID, PAD_ID
 
@@ -307,3 +307,18 @@ def test_bad_input(trained, tokenizer, tmp_path):
     odd = (batch_of_step(0)[0][:7], CAPTIONS[:7])
     with pytest.raises(UserError, match="does not divide over 2 devices"):
         train_retriever(TINY, TRAINING, LoopConfig(steps=1), lambda _: odd, tokenizer, tmp_path / "odd", odd)
+
+
+def test_bfloat16_gives_nearly_the_same(tokenizer):
+    config = dataclasses.replace(TINY, vocab_size=tokenizer.size)
+    params = init_params(config, 0)
+    images = batch_of_step(0)[0]
+    full, half = (
+        Retriever(dataclasses.replace(config, compute_dtype=dtype), params, tokenizer)
+        for dtype in ("float32", "bfloat16")
+    )
+    for before, after in (
+        (full.embed_images(images), half.embed_images(images)),
+        (full.embed_texts(CAPTIONS), half.embed_texts(CAPTIONS)),
+    ):
+        assert after.dtype == np.float32 and 0 < np.abs(after - before).max() < 0.05

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cm3leon_jax.retrieval.selection import Candidates, SelectionConfig, neighbours_of, select
+from cm3leon_jax.retrieval.neighbours import neighbours_of
+from cm3leon_jax.retrieval.selection import Candidates, SelectionConfig, select
 from cm3leon_jax.runtime.errors import UserError
 
 DIM = 3

@@ -1,6 +1,5 @@
 """A source -> prepared documents: tokenized, embedded, deduplicated, with neighbours, in shards."""
 
 from cm3leon_jax.data.prepare.config import PrepareConfig
-from cm3leon_jax.data.prepare.pipeline import prepare
 
-__all__ = ["PrepareConfig", "prepare"]
+__all__ = ["PrepareConfig"]

@@ -12,7 +12,8 @@ from cm3leon_jax.data.prepare.parts import Part
 from cm3leon_jax.data.records import decode_document, encode_document
 from cm3leon_jax.data.shards import BANK_SPLIT, shard_name, write_shard
 from cm3leon_jax.retrieval.memory_bank import NOTHING, MemoryBank, MemoryBankConfig
-from cm3leon_jax.retrieval.selection import Neighbours, SelectionConfig, neighbours_of
+from cm3leon_jax.retrieval.neighbours import neighbours_of
+from cm3leon_jax.retrieval.selection import Neighbours, SelectionConfig
 from cm3leon_jax.runtime.progress import progress
 
 Parts = dict[str, list[pathlib.Path]]  # the files of each split

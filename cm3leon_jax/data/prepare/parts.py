@@ -24,8 +24,8 @@ from cm3leon_jax.data.sources import BadExample, SourceSplit, fit_image
 from cm3leon_jax.runtime.files import fingerprint, written_aside
 
 if TYPE_CHECKING:
-    from cm3leon_jax.retrieval import Retriever
-    from cm3leon_jax.tokenizers.image import ImageTokenizer
+    from cm3leon_jax.retrieval.clip.retriever import Retriever
+    from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
     from cm3leon_jax.tokenizers.text import TextTokenizer
 
 

@@ -26,8 +26,8 @@ from cm3leon_jax.runtime.progress import progress
 from cm3leon_jax.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from cm3leon_jax.retrieval import Retriever
-    from cm3leon_jax.tokenizers.image import ImageTokenizer
+    from cm3leon_jax.retrieval.clip.retriever import Retriever
+    from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
     from cm3leon_jax.tokenizers.text import TextTokenizer
 
 BANK_DIRECTORY = "memory_bank"

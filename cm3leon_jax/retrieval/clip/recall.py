@@ -16,7 +16,7 @@ def cross_modal_recall(texts_NxD: np.ndarray, images_NxD: np.ndarray, captions: 
     scores = np.asarray(texts_NxD) @ np.asarray(images_NxD).T
     same = np.unique(np.asarray(captions, dtype=object), return_inverse=True)[1]
     rival = same[:, None] != same[None, :]
-    recall = {}
+    recall: dict[str, float] = {}
     for name, rows in (("text_to_image", scores), ("image_to_text", scores.T)):
         partner = np.where(rival, -np.inf, rows).max(axis=1, keepdims=True)
         ahead = ((rows > partner) & rival).sum(axis=1) + ((rows == partner) & rival).sum(axis=1) / 2

@@ -23,7 +23,8 @@ from cm3leon_jax.retrieval.clip.retriever import Retriever, normalized
 from cm3leon_jax.runtime.devices import data_mesh, put_batch, replicated
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, write_json
-from cm3leon_jax.runtime.loop import LoopConfig, batches_by_step, run_loop
+from cm3leon_jax.runtime.loop import batches_by_step, run_loop
+from cm3leon_jax.runtime.settings import LoopConfig
 from cm3leon_jax.tokenizers.text import TextTokenizer
 
 Pairs = tuple[np.ndarray, Sequence[str]]  # images uint8 [N, H, W, 3] and their captions [N]

@@ -86,6 +86,7 @@ class ImageTokenizerTraining:
     ema_decay: float = 0.99  # of the codes' usage and, where codebook = "ema", of the codes
     # Until this step latents pass unquantised; then the codebook is set by k-means++ from the encoder's outputs.
     quantize_from_step: int = 0
+    latent_penalty: float = 0.0
     # A code is dead when its moving-average uses a step fall below this share of an even distribution.
     dead_code_threshold: float = 0.02
     revive_every: int = 100  # steps; 0: never

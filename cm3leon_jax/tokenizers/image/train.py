@@ -15,7 +15,8 @@ from PIL import Image
 from cm3leon_jax.runtime.devices import data_mesh, put_batch, replicated
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, write_json, written_aside
-from cm3leon_jax.runtime.loop import LoopConfig, batches_by_step, run_loop
+from cm3leon_jax.runtime.loop import batches_by_step, run_loop
+from cm3leon_jax.runtime.settings import LoopConfig
 from cm3leon_jax.tokenizers.image.adversary import Metrics
 from cm3leon_jax.tokenizers.image.config import ImageTokenizerConfig, ImageTokenizerTraining
 from cm3leon_jax.tokenizers.image.evaluation import evaluate_image_tokenizer, reconstruction_picture

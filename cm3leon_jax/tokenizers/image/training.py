@@ -81,10 +81,9 @@ class Trainer:
         latents, latents_vjp = jax.vjp(lambda p: bind(self.config, p).latents(images), params)
         flat = jax.lax.stop_gradient(latents).reshape(-1, self.config.code_dim)
         codes = quantizer.nearest_codes(flat, params["quantize"]["embedding"])
-        quantized = step >= self.training.quantize_from_step
 
         def decode(params, latents):
-            return self._decode(params, latents, codes, quantized)
+            return self._decode(params, latents, codes, step)
 
         (reconstructions, code_loss), decode_vjp, features = jax.vjp(decode, params, latents, has_aux=True)
         new_state, gradient, metrics = self._judge(state, images, reconstructions, features, adversarial)
@@ -104,16 +103,22 @@ class Trainer:
         }
         return state | new_state | {"step": step + 1, "params": params, "optimizer": optimizer, "usage": usage}, metrics
 
-    def _decode(self, params: dict, latents: jax.Array, codes: jax.Array, quantized: jax.Array):
+    def _decode(self, params: dict, latents: jax.Array, codes: jax.Array, step: jax.Array):
         """-> ((reconstructions, commitment and codebook loss), the input of the last layer)."""
+        quantized = step >= self.training.quantize_from_step
         vectors = params["quantize"]["embedding"][codes].reshape(latents.shape)
         loss = self.training.commitment_weight * jnp.mean((latents - jax.lax.stop_gradient(vectors)) ** 2)
         if self.training.codebook == "loss":
             loss += self.training.codebook_weight * jnp.mean((jax.lax.stop_gradient(latents) - vectors) ** 2)
-        passed = jnp.where(quantized, quantizer.straight_through(latents, vectors), latents)
+        key = jax.random.fold_in(jax.random.key(self.training.seed + 1), step)
+        noisy = latents + jax.random.normal(key, latents.shape)
+        passed = jnp.where(
+            quantized, quantizer.straight_through(latents, vectors), noisy if self.training.latent_penalty else latents
+        )
+        loss = jnp.where(quantized, loss, self.training.latent_penalty * jnp.mean(latents**2))
         module = bind(self.config, params)
         features = module.decoder.features(module.post_quant_conv(passed))
-        return (module.decoder.last_layer(features), jnp.where(quantized, loss, 0.0)), features
+        return (module.decoder.last_layer(features), loss), features
 
     def _judge(
         self, state: State, images: jax.Array, reconstructions: jax.Array, features: jax.Array, adversarial: bool

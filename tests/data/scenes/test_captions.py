@@ -11,6 +11,7 @@ from cm3leon_jax.data.scenes.facts import (
     KINDS,
     Count,
     Exists,
+    Fact,
     HasPlace,
     HasSize,
     Related,
@@ -95,7 +96,7 @@ def test_facts_survive_json(captioned):
 
 def test_facts_are_checked_against_the_scene():
     scene = scene_of(("red", "circle", "large", "top left"), ("blue", "star", "small", "bottom"))
-    true = [
+    true: list[Fact] = [
         Exists("red", "circle"),
         HasSize("blue", "star", "small"),
         HasPlace("red", "circle", "top left"),
@@ -105,7 +106,7 @@ def test_facts_are_checked_against_the_scene():
         Related("blue", "star", "below", "red", "circle"),
         Count(2),
     ]
-    false = [
+    false: list[Fact] = [
         Exists("red", "star"),
         HasSize("blue", "star", "large"),
         HasPlace("red", "circle", "top"),

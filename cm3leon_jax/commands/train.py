@@ -1,0 +1,103 @@
+"""`cm3leon train`."""
+
+from __future__ import annotations
+
+from cm3leon_jax.data.objective import ObjectiveConfig
+from cm3leon_jax.data.settings import PretrainingConfig, StreamConfig
+from cm3leon_jax.model.config import DecoderConfig
+from cm3leon_jax.model.partitioning import AxisRules, MeshConfig
+from cm3leon_jax.runtime.settings import LoopConfig
+from cm3leon_jax.sampling.rules import SamplingConfig
+from cm3leon_jax.training.optimizer import OptimizerConfig
+from cm3leon_jax.training.step import StepConfig
+
+
+def train(
+    prepared: str,
+    text_tokenizer: str,
+    image_tokenizer: str,
+    directory: str,
+    model: DecoderConfig,
+    mesh: MeshConfig,
+    rules: AxisRules,
+    optimizer: OptimizerConfig,
+    step: StepConfig,
+    stream: StreamConfig,
+    pretraining: PretrainingConfig,
+    objective: ObjectiveConfig,
+    sampling: SamplingConfig,
+    loop: LoopConfig,
+    seed: int = 0,
+    evaluation_documents: int = 256,
+    sample_captions: int = 4,
+) -> None:
+    """Trains the decoder on PREPARED documents -> DIRECTORY/model, with checkpoints and metrics in DIRECTORY/training.
+
+    Held-out loss is measured with 0, 1 and 2 retrieved documents; pictures drawn from held-out captions are written to
+    DIRECTORY/samples at each evaluation. Killed and started again, it continues with the very next batch."""
+    import dataclasses
+
+    import jax
+    import numpy as np
+
+    from cm3leon_jax.commands.stage import run_stage
+    from cm3leon_jax.data.held_out import evaluation_batches
+    from cm3leon_jax.data.shards import PreparedData
+    from cm3leon_jax.data.stream import make_stream
+    from cm3leon_jax.data.tasks import register_pretraining
+    from cm3leon_jax.model.decoder import Params
+    from cm3leon_jax.sampling.pictures import write_picture_grid
+    from cm3leon_jax.sampling.pipeline import Generator
+    from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
+    from cm3leon_jax.tokenizers.text import TextTokenizer
+    from cm3leon_jax.training.train import TrainingConfig, train_decoder
+
+    text, image = TextTokenizer.load(text_tokenizer), ImageTokenizer.load(image_tokenizer)
+    data = PreparedData(prepared)
+    data.check(text=text.fingerprint, image=image.fingerprint)
+    vocabulary = data.vocabulary
+    model = dataclasses.replace(model, vocab_size=vocabulary.size)
+    training = TrainingConfig(optimizer=optimizer, step=step, mesh=mesh, rules=rules, seed=seed)
+    held_out = data.split("validation")
+    captions = [held_out[index].caption for index in range(min(sample_captions, len(held_out)))]
+
+    def write_samples(step: int, params: Params) -> None:
+        generator = Generator(model, vocabulary, jax.device_get(params), text, image)
+        pictures = generator.text_to_image(captions, sampling=sampling)
+        path = f"{directory}/samples/step_{step:07d}.png"
+        write_picture_grid(path, [[picture] for picture in np.asarray(pictures)], captions=captions)
+
+    def work() -> None:
+        register_pretraining(prepared, "pretraining", pretraining, objective, text)
+        share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+        evaluation = {
+            f"retrieved_{count}": evaluation_batches(
+                data,
+                "validation",
+                retrieved=count,
+                length=stream.length,
+                batch_size=stream.batch_size,
+                limit=evaluation_documents,
+                **share,
+            )
+            for count in range(3)
+        }
+        train_decoder(
+            model,
+            vocabulary,
+            training,
+            loop,
+            make_stream("pretraining", stream, **share),
+            directory,
+            evaluation=evaluation,
+            on_step=write_samples if captions else None,
+        )
+
+    settings = {"model": model, "optimizer": optimizer, "step": step, "stream": stream, "seed": seed}
+    run_stage(
+        directory,
+        "train",
+        settings=settings | {"data": data.fingerprint, "pretraining": pretraining, "objective": objective},
+        extendable={"loop": loop},
+        work=work,
+    )

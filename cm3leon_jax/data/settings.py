@@ -1,0 +1,51 @@
+"""Settings of the pretraining mixture and of the batches that are made of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from cm3leon_jax.data.packing import PACKINGS
+from cm3leon_jax.runtime.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainingConfig:
+    """What the pretraining mixture is made of. CM3Leon: every pair behind three retrieved documents."""
+
+    retrieved_min: int = 3  # retrieved documents before a pair: fewest …
+    retrieved_max: int = 3  # … and most; each number between is as likely
+    retrieval_augmented_rate: float = 1.0  # examples, relative to plain_rate; 0 leaves the task out
+    # Pairs without retrieved documents. A model can do without: the first retrieved document has nothing before it, and
+    # is learned with full weight. Where a row has no room for retrieved documents, these are the rest of the mixture.
+    plain_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.retrieved_min <= self.retrieved_max:
+            raise UserError(f"retrieved_min {self.retrieved_min} to retrieved_max {self.retrieved_max} is no range")
+        rates = (self.retrieval_augmented_rate, self.plain_rate)
+        if min(rates) < 0 or not any(rates):
+            raise UserError("the rates of a mixture must not be negative, and one of them must be over 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamConfig:
+    """The shape of the batches, and what of the data goes into which."""
+
+    length: int = 4096  # tokens in a row: the model's context
+    batch_size: int = 256  # rows of the global batch
+    lanes: int = 64  # a multiple of every number of hosts to be used, and a divisor of batch_size; fixed for a run
+    packing: str = "straddle"  # "straddle": CM3Leon's, blocks cut through examples; "whole": whole examples, kept apart
+    lookahead: int = 16  # examples a lane holds to fill its rows well; for "whole"
+    chapter_steps: int = 128  # steps between two fresh starts of a lane: a restart replays at most so many
+    seed: int = 0  # of everything random in the data
+
+    def __post_init__(self) -> None:
+        for name in ("length", "batch_size", "lanes", "lookahead", "chapter_steps"):
+            if getattr(self, name) < 1:
+                raise UserError(f"the stream's {name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"the stream's seed must lie in 0 … 2^63 - 1, not {self.seed}")
+        if self.packing not in PACKINGS:
+            raise UserError(f"unknown packing {self.packing!r}; use one of {', '.join(PACKINGS)}")
+        if self.batch_size % self.lanes:
+            raise UserError(f"{self.batch_size} rows do not divide into {self.lanes} lanes; change batch_size or lanes")

@@ -1,0 +1,122 @@
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from cm3leon_jax.model.partitioning import MeshConfig, Partitioning, make_mesh, put_batch
+from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.training.evaluate import make_evaluate
+from cm3leon_jax.training.optimizer import make_optimizer
+from cm3leon_jax.training.step import StepConfig, init_state, make_train_step
+from cm3leon_jax.vocabulary import Vocabulary
+
+STEPS = 40
+
+
+@pytest.fixture(scope="module")
+def run(config, vocabulary, optimizer_config, batch_of_step):
+    """(steps, mesh, …) -> (state, metrics of each step, the compiled step)."""
+
+    def go(steps, mesh=None, change=None, **step_config):
+        partitioning = Partitioning(make_mesh(mesh or MeshConfig()) if mesh != "one" else _one_device())
+        state = init_state(0, config, make_optimizer(optimizer_config, STEPS), partitioning)
+        chunked = {"loss_chunk": 8} | step_config
+        step = make_train_step(config, vocabulary, optimizer_config, STEPS, partitioning, StepConfig(**chunked))
+        history = []
+        for index in range(steps):
+            batch = batch_of_step(index)
+            if change is not None:
+                batch = change(index, batch)
+            state, metrics = jax.block_until_ready(step(state, put_batch(batch, partitioning)))
+            history.append({name: float(value) for name, value in metrics.items()})
+        return jax.device_get(state), history, step
+
+    return functools.cache(go)
+
+
+def _one_device():
+    return make_mesh(MeshConfig(data=1), jax.devices()[:1])
+
+
+@pytest.fixture(scope="module")
+def usual(run):
+    return run(STEPS)
+
+
+def test_a_fixed_run_reaches_a_fixed_loss(usual):
+    _, history, _ = usual
+    np.testing.assert_allclose(history[0]["loss"], 4.679, atol=0.001)
+    np.testing.assert_allclose(history[-1]["loss"], 0.5, atol=0.05)
+    assert history[-1]["skipped"] == 0
+
+
+def test_five_steps_compile_once(usual):
+    assert usual[2]._cache_size() == 1
+
+
+@pytest.mark.parametrize("mesh", ["one", MeshConfig(data=1, fsdp=2), MeshConfig(data=1, tensor=2)])
+def test_every_mesh_trains_alike(run, usual, mesh):
+    _, history, _ = run(3, mesh)
+    for found, expected in zip(history, usual[1][:3], strict=True):
+        assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_accumulated_parts_equal_one_large_batch(run, usual):
+    _, history, _ = run(3, accumulate=4)
+    for found, expected in zip(history, usual[1][:3], strict=True):
+        assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_step_that_is_not_finite_changes_nothing(run):
+    def spoil(index, batch):
+        return batch | {"weights": batch["weights"] * (np.inf if index == 1 else 1)}
+
+    spoiled, history, _ = run(2, change=spoil)
+    clean, _, _ = run(1)
+    assert [row["skipped"] for row in history] == [0, 1]
+    jax.tree.map(np.testing.assert_array_equal, spoiled["params"], clean["params"])
+    jax.tree.map(np.testing.assert_array_equal, spoiled["opt_state"], clean["opt_state"])
+    assert spoiled["step"] == 2
+
+
+def test_metrics_split_by_the_modality_of_targets(config, vocabulary, partitioning, batch_of_step, run):
+    state, history, _ = run(1)
+    batch = batch_of_step(0)
+    assert history[0]["tokens"] == batch["weights"].sum()
+    evaluate = make_evaluate(config, vocabulary, partitioning, StepConfig(loss_chunk=8))
+    found = evaluate(state["params"], {"mixed": [batch, batch_of_step(1)], "text": [_only(batch, vocabulary.is_text)]})
+    assert set(found) == {
+        f"{loss}_{name}" for loss in ("loss", "loss_text", "loss_image") for name in ("mixed", "text")
+    }
+    assert found["loss_text"] == pytest.approx(found["loss_text_text"])
+    assert found["loss_image_text"] == 0
+    # Of a mixed batch, the whole is the mean of the parts (control tokens aside, of which these batches have none).
+    counts = dict.fromkeys(("text", "image", "all"), 0.0)
+    for each in (batch, batch_of_step(1)):
+        counts["text"] += (each["weights"] * vocabulary.is_text(each["targets"])).sum()
+        counts["image"] += (each["weights"] * vocabulary.is_image(each["targets"])).sum()
+        counts["all"] += each["weights"].sum()
+    rest = counts["all"] - counts["text"] - counts["image"]
+    share = found["loss_text_mixed"] * counts["text"] + found["loss_image_mixed"] * counts["image"]
+    assert share <= found["loss_mixed"] * counts["all"] <= share + rest * 10
+
+
+def _only(batch, chosen):
+    return batch | {"weights": batch["weights"] * chosen(batch["targets"])}
+
+
+def test_a_vocabulary_that_does_not_fit_is_refused(config, optimizer_config, partitioning):
+    larger = Vocabulary(text_size=100, image_size=24, num_sentinels=4, multiple_of=64)
+    with pytest.raises(UserError, match="vocab_size"):
+        make_train_step(config, larger, optimizer_config, STEPS, partitioning, StepConfig())
+
+
+def test_bfloat16_learns_as_float32_does(config, vocabulary, optimizer_config, partitioning, batch_of_step, usual):
+    half = dataclasses.replace(config, compute_dtype="bfloat16")
+    state = init_state(0, half, make_optimizer(optimizer_config, STEPS), partitioning)
+    step = make_train_step(half, vocabulary, optimizer_config, STEPS, partitioning, StepConfig(loss_chunk=8))
+    for index in range(STEPS):
+        state, metrics = jax.block_until_ready(step(state, put_batch(batch_of_step(index), partitioning)))
+    assert float(metrics["loss"]) == pytest.approx(usual[1][-1]["loss"], abs=0.05)

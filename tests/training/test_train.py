@@ -1,0 +1,82 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from cm3leon_jax.model.folder import load_decoder
+from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.runtime.loop import batches_by_step
+from cm3leon_jax.runtime.metrics import read_metrics
+from cm3leon_jax.runtime.settings import LoopConfig
+from cm3leon_jax.training.step import StepConfig
+from cm3leon_jax.training.train import TrainingConfig, train_decoder
+
+
+@pytest.fixture(scope="module")
+def training(optimizer_config):
+    return TrainingConfig(optimizer=optimizer_config, step=StepConfig(loss_chunk=8))
+
+
+@pytest.fixture(scope="module")
+def finished(config, vocabulary, training, batch_of_step, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run")
+    seen = []
+    params = train_decoder(
+        config,
+        vocabulary,
+        training,
+        LoopConfig(steps=6, log_every=2, evaluate_every=3, checkpoint_every=4),
+        batches_by_step(batch_of_step),
+        directory,
+        evaluation={"retrieved_0": [batch_of_step(100)]},
+        on_step=lambda step, params: seen.append((step, params["embedding"]["tokens"].shape)),
+    )
+    return directory, params, seen
+
+
+def test_a_run_leaves_metrics_an_evaluation_and_a_model(config, vocabulary, finished):
+    directory, params, seen = finished
+    assert seen == [(3, (vocabulary.size, config.d_model)), (6, (vocabulary.size, config.d_model))]
+    rows = read_metrics(directory / "training")
+    assert [row["step"] for row in rows if "train/loss" in row] == [2, 4, 6]
+    assert all(row["train/tokens_per_second"] > 0 for row in rows if "train/loss" in row)
+    evaluation = json.loads((directory / "evaluation.json").read_text())
+    assert (
+        evaluation["loss_text_retrieved_0"]
+        == [row["eval/loss_text_retrieved_0"] for row in rows if "eval/loss_text_retrieved_0" in row][-1]
+    )
+    loaded_config, loaded_vocabulary, loaded = load_decoder(directory / "model")
+    assert (loaded_config, loaded_vocabulary) == (config, vocabulary)
+    jax.tree.map(np.testing.assert_array_equal, loaded, jax.device_get(params))
+
+
+def test_a_finished_run_started_again_changes_nothing(config, vocabulary, training, batch_of_step, finished):
+    directory, params, _ = finished
+    evaluation = (directory / "evaluation.json").read_text()
+    again = train_decoder(
+        config,
+        vocabulary,
+        training,
+        LoopConfig(steps=6),
+        batches_by_step(batch_of_step),
+        directory,
+        evaluation={"retrieved_0": [batch_of_step(100)]},
+    )
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(again), jax.device_get(params))
+    assert (directory / "evaluation.json").read_text() == evaluation
+
+
+def test_fine_tuning_starts_from_the_given_parameters(config, vocabulary, training, batch_of_step, finished, tmp_path):
+    _, _, loaded = load_decoder(finished[0] / "model")
+    quiet = lambda step: batch_of_step(step) | {"weights": np.full((8, 24), np.inf, np.float32)}  # noqa: E731
+    params = train_decoder(
+        config, vocabulary, training, LoopConfig(steps=1), batches_by_step(quiet), tmp_path, initial_params=loaded
+    )
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(params), loaded)
+
+
+def test_batches_longer_than_the_model_are_refused(config, vocabulary, training, batch_of_step, tmp_path):
+    longer = lambda step: {name: np.tile(value, 2) for name, value in batch_of_step(step).items()}  # noqa: E731
+    with pytest.raises(UserError, match="max_length"):
+        train_decoder(config, vocabulary, training, LoopConfig(steps=1), batches_by_step(longer), tmp_path)

@@ -121,6 +121,7 @@ def _call(name: str, function: Callable, options: dict, gin_files: list[str], gi
     from cm3leon_jax.gin_names import register
 
     register(gin)
+    gin.clear_config()
     for place in (".", str(GIN_CONFIGS)):
         gin.add_config_file_search_path(place)
     scope = function.__name__

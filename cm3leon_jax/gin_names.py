@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 from collections.abc import Iterator
@@ -45,8 +46,9 @@ def parameter_names(configurable: str) -> list[str]:
     return [item for found, object_ in _objects() if found == name for item in inspect.signature(object_).parameters]
 
 
+@functools.cache
 def register(gin: Any) -> None:
-    """Makes every name known to gin. Called once a process, before gin files are read."""
+    """Makes every name known to gin, once a process. To be called before gin files are read."""
     for name, configurable in _objects():
         gin.external_configurable(configurable, name=name, module=None)
 

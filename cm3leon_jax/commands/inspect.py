@@ -23,7 +23,7 @@ def inspect(
     TASK: pretraining (the mixture), pretraining.retrieval_augmented_pairs or pretraining.plain_pairs."""
     from cm3leon_jax.data.inspection import inspect_sequences
     from cm3leon_jax.data.shards import PreparedData
-    from cm3leon_jax.data.tasks import register_pretraining, sample_sequences
+    from cm3leon_jax.data.tasks import pretraining_mixture, sample_sequences
     from cm3leon_jax.runtime.files import written_aside
     from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
     from cm3leon_jax.tokenizers.text import TextTokenizer
@@ -31,8 +31,8 @@ def inspect(
     text, image = TextTokenizer.load(text_tokenizer), ImageTokenizer.load(image_tokenizer)
     data = PreparedData(prepared)
     data.check(text=text.fingerprint, image=image.fingerprint)
-    register_pretraining(prepared, "pretraining", pretraining, objective, text)
-    sequences = sample_sequences(task, split=split, count=count, seed=seed)
+    with pretraining_mixture(prepared, "pretraining", pretraining, objective, text):
+        sequences = sample_sequences(task, split=split, count=count, seed=seed)
     inspection = inspect_sequences(sequences, data.vocabulary, text, image)
     print(inspection.text)
     with written_aside(output) as aside:

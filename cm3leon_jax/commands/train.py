@@ -38,13 +38,12 @@ def train(
     import dataclasses
 
     import jax
-    import numpy as np
 
     from cm3leon_jax.commands.stage import run_stage
     from cm3leon_jax.data.held_out import evaluation_batches
     from cm3leon_jax.data.shards import PreparedData
     from cm3leon_jax.data.stream import make_stream
-    from cm3leon_jax.data.tasks import register_pretraining
+    from cm3leon_jax.data.tasks import pretraining_mixture
     from cm3leon_jax.model.decoder import Params
     from cm3leon_jax.sampling.pictures import write_picture_grid
     from cm3leon_jax.sampling.pipeline import Generator
@@ -64,11 +63,11 @@ def train(
     def write_samples(step: int, params: Params) -> None:
         generator = Generator(model, vocabulary, jax.device_get(params), text, image)
         pictures = generator.text_to_image(captions, sampling=sampling)
-        path = f"{directory}/samples/step_{step:07d}.png"
-        write_picture_grid(path, [[picture] for picture in np.asarray(pictures)], captions=captions)
+        write_picture_grid(
+            f"{directory}/samples/step_{step:07d}.png", [list(row) for row in pictures], captions=captions
+        )
 
     def work() -> None:
-        register_pretraining(prepared, "pretraining", pretraining, objective, text)
         share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
         evaluation = {
             f"retrieved_{count}": evaluation_batches(
@@ -82,16 +81,17 @@ def train(
             )
             for count in range(3)
         }
-        train_decoder(
-            model,
-            vocabulary,
-            training,
-            loop,
-            make_stream("pretraining", stream, **share),
-            directory,
-            evaluation=evaluation,
-            on_step=write_samples if captions else None,
-        )
+        with pretraining_mixture(prepared, "pretraining", pretraining, objective, text) as mixture:
+            train_decoder(
+                model,
+                vocabulary,
+                training,
+                loop,
+                make_stream(mixture, stream, **share),
+                directory,
+                evaluation=evaluation,
+                on_step=write_samples if captions else None,
+            )
 
     settings = {"model": model, "optimizer": optimizer, "step": step, "stream": stream, "seed": seed}
     run_stage(

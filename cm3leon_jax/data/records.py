@@ -71,6 +71,6 @@ def pack_array(values: np.ndarray) -> list:
 
 
 def unpack_array(packed: list, dtype: type) -> np.ndarray:
-    array = np.frombuffer(packed[1], packed[0]).astype(dtype)
+    array: np.ndarray = np.frombuffer(packed[1], packed[0]).astype(dtype)
     array.setflags(write=False)
     return array

@@ -11,7 +11,9 @@ anew in each epoch.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -62,6 +64,16 @@ def register_pretraining(
             tasks.append((f"{name}.{kind}", rates[kind]))
     seqio.MixtureRegistry.add(name, tasks)
     return name
+
+
+@contextlib.contextmanager
+def pretraining_mixture(*arguments: Any, **options: Any) -> Iterator[str]:
+    """`register_pretraining` for the time of a block; yields the mixture's name."""
+    name = register_pretraining(*arguments, **options)
+    try:
+        yield name
+    finally:
+        unregister(name)
 
 
 def unregister(name: str) -> None:

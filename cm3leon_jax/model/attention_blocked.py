@@ -55,15 +55,16 @@ def _attention(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array | N
 
 def _forward(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array | None) -> tuple[jax.Array, Any]:
     q_BxHxLxK, k_BxHxLxK = moved(q, _BHLK), moved(_scaled(k), _BHLK)
-    v_BxHxKxL = moved(v, _BHKL)
+    # A row of ones below the values: the weights are summed by the product that uses them, not in a pass of their own.
+    v_BxHxK1xL = jnp.pad(moved(v, _BHKL), ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=1)
     outputs, normalizers = [], []
     for block in _blocks(q.shape[1]):
         scores_BxHxMxQ = _scores(k_BxHxLxK, q_BxHxLxK, segments, block)
         highest = scores_BxHxMxQ.max(2, keepdims=True)
-        weights_BxHxMxQ = jnp.exp(scores_BxHxMxQ - highest)
-        total = weights_BxHxMxQ.sum(2, keepdims=True)
-        # Normalised after the product: a division for each output instead of each weight.
-        outputs.append(_product(v_BxHxKxL[..., : block.stop], weights_BxHxMxQ.astype(v.dtype), 3, 2) / total)
+        weights_BxHxMxQ = jnp.exp(scores_BxHxMxQ - highest).astype(v.dtype)
+        o_BxHxK1xQ = _product(v_BxHxK1xL[..., : block.stop], weights_BxHxMxQ, 3, 2)
+        total = o_BxHxK1xQ[:, :, -1:]
+        outputs.append(o_BxHxK1xQ[:, :, :-1] / total)
         normalizers.append(highest + jnp.log(total))
     o = jnp.concatenate(outputs, axis=3).transpose(0, 3, 1, 2).astype(q.dtype)
     return o, (q, k, v, segments, o, jnp.concatenate(normalizers, axis=3))

@@ -21,10 +21,10 @@ _CHOICES = {
 class DecoderConfig:
     """A decoder of the OPT shape: pre-LayerNorm, no biases, no dropout, learned positions, tied embeddings."""
 
-    vocab_size: int  # rows of the embedding table: `Vocabulary.size`
     num_layers: int
     d_model: int
     num_heads: int
+    vocab_size: int = 65_536  # rows of the embedding table: `Vocabulary.size`; training takes it from the data
     max_length: int = 4096  # tokens; rows of the position table
     activation: str = "gelu"  # "gelu" (exact, by erf: Hugging Face OPT's "gelu") or "relu" (OPT itself)
     qk_norm: bool = False  # LayerNorm on queries and keys of each head; Chameleon needed it at 7B

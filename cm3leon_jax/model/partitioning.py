@@ -81,12 +81,15 @@ class Partitioning:
         return jax.default_backend() if self.mesh is None else self.mesh.devices.flat[0].platform
 
     @property
+    def batch_axes(self) -> tuple[str, ...]:
+        """The mesh axes that the batch is split over."""
+        axes = self.rules.batch
+        return (axes,) if isinstance(axes, str) else axes or ()
+
+    @property
     def batch_shards(self) -> int:
         """How many pieces the batch is cut into: the batch size must be a multiple of it."""
-        if self.mesh is None:
-            return 1
-        axes = (self.rules.batch,) if isinstance(self.rules.batch, str) else self.rules.batch or ()
-        return math.prod(self.mesh.shape[axis] for axis in axes)
+        return 1 if self.mesh is None else math.prod(self.mesh.shape[axis] for axis in self.batch_axes)
 
 
 UNPARTITIONED = Partitioning(None)

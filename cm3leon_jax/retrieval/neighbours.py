@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Protocol
 
 import numpy as np
 
-from cm3leon_jax.retrieval.memory_bank import NOTHING, MemoryBank
+from cm3leon_jax.retrieval.memory_bank import NOTHING
 from cm3leon_jax.retrieval.selection import Candidates, Neighbours, SelectionConfig, select
 from cm3leon_jax.runtime.errors import UserError
 
 
+class Bank(Protocol):
+    """What of a `MemoryBank` is used."""
+
+    count: int
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def embeddings_of(self, ids: np.ndarray) -> np.ndarray: ...
+
+
 def neighbours_of(
-    bank: MemoryBank,
+    bank: Bank,
     *,
     image_queries: np.ndarray | None = None,
     text_queries: np.ndarray | None = None,
@@ -59,7 +70,7 @@ class _Queries:
 
 
 def _neighbours_of_chunk(
-    bank: MemoryBank, queries: _Queries, config: SelectionConfig, complete_ids: np.ndarray | None
+    bank: Bank, queries: _Queries, config: SelectionConfig, complete_ids: np.ndarray | None
 ) -> Neighbours:
     depth = min(config.candidates, bank.count)
     deepest = min(config.max_candidates, bank.count)
@@ -80,7 +91,7 @@ def _may_gain(result: Neighbours, queries: _Queries) -> np.ndarray:
 
 
 def _search_and_select(
-    bank: MemoryBank, queries: _Queries, depth: int, config: SelectionConfig, complete_ids: np.ndarray | None
+    bank: Bank, queries: _Queries, depth: int, config: SelectionConfig, complete_ids: np.ndarray | None
 ) -> Neighbours:
     return select(
         _candidates(bank, queries.image, depth),
@@ -92,7 +103,7 @@ def _search_and_select(
     )
 
 
-def _candidates(bank: MemoryBank, queries: np.ndarray, depth: int) -> Candidates:
+def _candidates(bank: Bank, queries: np.ndarray, depth: int) -> Candidates:
     ids, scores = bank.search(queries, depth)
     absent = ~queries.any(axis=1)
     ids[absent], scores[absent] = NOTHING, -np.inf

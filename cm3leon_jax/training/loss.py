@@ -3,9 +3,6 @@
 The logits of a few positions at a time are made, turned into the loss and at once into gradients, and dropped: nothing
 of size [B, L, V] exists, and no logits are computed twice. They are held vocabulary-first, [V, B, l], so that sums over
 the vocabulary run along whole vectors and no product needs a large transposed operand (XLA on the CPU).
-
-Rows are grouped by the device that holds them, [S, R, …] for S shards of R rows, and so is the output projection's
-gradient, [S, V, D], until the last chunk is done: devices then add up once instead of once a chunk.
 """
 
 from __future__ import annotations
@@ -14,6 +11,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from cm3leon_jax.model.partitioning import UNPARTITIONED, Partitioning
 
@@ -33,66 +31,71 @@ def cross_entropy(
     `table_VxD` is the output projection. `chunk` positions of each row have their logits in memory at once. Only the
     sum is differentiable, and only in `hidden` and `table`; the single losses are there to be reported.
     """
-    rows, length, _ = hidden_BxLxD.shape
+    length = hidden_BxLxD.shape[1]
     chunk = min(chunk, length)
     short = -length % chunk
-    shards = partitioning.batch_shards
+    padded = [
+        jnp.pad(x, ((0, 0), (0, short), *((0, 0),) * (x.ndim - 2))) for x in (hidden_BxLxD, targets_BxL, weights_BxL)
+    ]
+    function = functools.partial(_summed, z_loss=z_loss, chunk=chunk)
+    if partitioning.batch_shards > 1:
+        # Each device sums the projection's gradient over its own rows; devices add up once, not once a chunk.
+        rows = partitioning.rules.spec(("batch",))
+        function = jax.shard_map(
+            function,
+            mesh=partitioning.mesh,
+            axis_names=set(partitioning.batch_axes),
+            in_specs=(PartitionSpec(), rows, rows, rows),
+            out_specs=rows,
+            check_vma=False,
+        )
+    totals, nll_BxL = function(table_VxD, *padded)
+    return totals.sum(), nll_BxL[:, :length]
 
-    def grouped(x: jax.Array) -> jax.Array:
-        x = jnp.pad(x, ((0, 0), (0, short), *((0, 0),) * (x.ndim - 2)))
-        x = x.reshape(shards, rows // shards, *x.shape[1:])
-        return partitioning.constrain(x, "batch")
 
-    hidden_SxRxLxD, targets_SxRxL, weights_SxRxL = (grouped(x) for x in (hidden_BxLxD, targets_BxL, weights_BxL))
-    total, nll_SxRxL = _cross_entropy(
-        hidden_SxRxLxD, table_VxD, targets_SxRxL, weights_SxRxL, z_loss, chunk, partitioning
-    )
-    return total, nll_SxRxL.reshape(rows, -1)[:, :length]
+def _summed(table_VxD, hidden_BxLxD, targets_BxL, weights_BxL, *, z_loss: float, chunk: int):
+    total, nll_BxL = _cross_entropy(hidden_BxLxD, table_VxD, targets_BxL, weights_BxL, z_loss, chunk)
+    return total[None], nll_BxL
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
-def _cross_entropy(hidden, table, targets, weights, z_loss, chunk, partitioning):
-    del partitioning
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _cross_entropy(hidden, table, targets, weights, z_loss, chunk):
     table_VxD = table.astype(hidden.dtype)
 
     def body(total, start):
-        h_SxRxlxD, target_SxRxl, weight_SxRxl = _chunk_of(start, chunk, hidden, targets, weights)
-        nll_SxRxl, log_normalizer_SxRxl, _ = _chunk_loss(h_SxRxlxD, target_SxRxl, table_VxD)
-        return total + _weighted(nll_SxRxl, log_normalizer_SxRxl, weight_SxRxl, z_loss), nll_SxRxl
+        h_BxlxD, target_Bxl, weight_Bxl = _chunk_of(start, chunk, hidden, targets, weights)
+        nll_Bxl, normalizer_Bxl, _, _ = _chunk_loss(h_BxlxD, target_Bxl, table_VxD)
+        return total + _weighted(nll_Bxl, normalizer_Bxl, weight_Bxl, z_loss), nll_Bxl
 
-    total, nll_CxSxRxl = jax.lax.scan(body, jnp.zeros((), jnp.float32), _starts(targets, chunk))
-    return total, _joined(nll_CxSxRxl)
+    total, nll_CxBxl = jax.lax.scan(body, jnp.zeros((), jnp.float32), _starts(targets, chunk))
+    return total, _joined(nll_CxBxl)
 
 
-def _forward(hidden, table, targets, weights, z_loss, chunk, partitioning):
+def _forward(hidden, table, targets, weights, z_loss, chunk):
     table_VxD = table.astype(hidden.dtype)
     table_DxV = table_VxD.T  # moved once, outside of the loop
-    shards = hidden.shape[0]
 
     def body(carry, start):
-        total, dtable_SxVxD = carry
-        h_SxRxlxD, target_SxRxl, weight_SxRxl = _chunk_of(start, chunk, hidden, targets, weights)
-        nll_SxRxl, log_normalizer_SxRxl, logits_SxVxRxl = _chunk_loss(h_SxRxlxD, target_SxRxl, table_VxD)
-        # d/dlogits of nll + z_loss × logsumexp²: softmax × (1 + 2 z_loss × logsumexp) - one_hot(target)
-        slope_SxRxl = weight_SxRxl * (1.0 + 2.0 * z_loss * log_normalizer_SxRxl)
-        softmax_SxVxRxl = jnp.exp(logits_SxVxRxl - log_normalizer_SxRxl[:, None])
-        hit_VxSxRxl = jnp.arange(table.shape[0])[:, None, None] == target_SxRxl[:, None]
-        dlogits_SxVxRxl = softmax_SxVxRxl * slope_SxRxl[:, None] - jnp.where(hit_VxSxRxl, weight_SxRxl[:, None], 0.0)
-        dlogits_SxVxRxl = dlogits_SxVxRxl.astype(hidden.dtype)
-        dh_DxSxRxl = _product("dv,svrl->dsrl", table_DxV, dlogits_SxVxRxl)
-        dtable_SxVxD += _product("svrl,srld->svd", dlogits_SxVxRxl, h_SxRxlxD)
-        total += _weighted(nll_SxRxl, log_normalizer_SxRxl, weight_SxRxl, z_loss)
-        return (total, dtable_SxVxD), (nll_SxRxl, dh_DxSxRxl.transpose(1, 2, 3, 0).astype(hidden.dtype))
+        total, dtable_VxD = carry
+        h_BxlxD, target_Bxl, weight_Bxl = _chunk_of(start, chunk, hidden, targets, weights)
+        nll_Bxl, normalizer_Bxl, unnormalized_VxBxl, sum_Bxl = _chunk_loss(h_BxlxD, target_Bxl, table_VxD)
+        # d/dlogits of nll + z_loss × logsumexp² is softmax × (1 + 2 z_loss × logsumexp) - one_hot(target).
+        slope_Bxl = weight_Bxl * (1.0 + 2.0 * z_loss * normalizer_Bxl) / sum_Bxl
+        hit_VxBxl = jnp.arange(table.shape[0])[:, None, None] == target_Bxl
+        dlogits_VxBxl = unnormalized_VxBxl * slope_Bxl - jnp.where(hit_VxBxl, weight_Bxl, 0.0)
+        dlogits_VxBxl = dlogits_VxBxl.astype(hidden.dtype)
+        dh_DxBxl = _product("dv,vbl->dbl", table_DxV, dlogits_VxBxl)
+        dtable_VxD += _product("vbl,bld->vd", dlogits_VxBxl, h_BxlxD)
+        total += _weighted(nll_Bxl, normalizer_Bxl, weight_Bxl, z_loss)
+        return (total, dtable_VxD), (nll_Bxl, dh_DxBxl.transpose(1, 2, 0).astype(hidden.dtype))
 
-    zeros = partitioning.constrain(jnp.zeros((shards, *table.shape), jnp.float32), "batch", "vocab")
-    (total, dtable_SxVxD), (nll_CxSxRxl, dh_CxSxRxlxD) = jax.lax.scan(
-        body, (jnp.zeros((), jnp.float32), zeros), _starts(targets, chunk)
-    )
-    return (total, _joined(nll_CxSxRxl)), (_joined(dh_CxSxRxlxD), dtable_SxVxD.sum(0).astype(table.dtype))
+    carry = jnp.zeros((), jnp.float32), jnp.zeros(table.shape, jnp.float32)
+    (total, dtable_VxD), (nll_CxBxl, dh_CxBxlxD) = jax.lax.scan(body, carry, _starts(targets, chunk))
+    return (total, _joined(nll_CxBxl)), (_joined(dh_CxBxlxD), dtable_VxD.astype(table.dtype))
 
 
-def _backward(z_loss, chunk, partitioning, residuals, cotangents):
-    del z_loss, chunk, partitioning
+def _backward(z_loss, chunk, residuals, cotangents):
+    del z_loss, chunk
     dhidden, dtable = residuals
     dtotal, _ = cotangents
     return dhidden * dtotal.astype(dhidden.dtype), dtable * dtotal.astype(dtable.dtype), None, None
@@ -105,30 +108,32 @@ def _product(formula: str, left: jax.Array, right: jax.Array) -> jax.Array:
     return jnp.einsum(formula, left, right, preferred_element_type=jnp.float32)
 
 
-def _chunk_loss(h_SxRxlxD, target_SxRxl, table_VxD):
-    """-> (nll [S, R, l], log-sum-exp [S, R, l], logits [S, V, R, l]), float32."""
-    logits_SxVxRxl = _product("vd,srld->svrl", table_VxD, h_SxRxlxD)
-    highest_SxRxl = logits_SxVxRxl.max(1)
-    log_normalizer_SxRxl = highest_SxRxl + jnp.log(jnp.exp(logits_SxVxRxl - highest_SxRxl[:, None]).sum(1))
+def _chunk_loss(h_BxlxD, target_Bxl, table_VxD):
+    """-> (nll [B, l], log-sum-exp [B, l], softmax [V, B, l] before the division by its sum, that sum [B, l])."""
+    logits_VxBxl = _product("vd,bld->vbl", table_VxD, h_BxlxD)
+    highest_Bxl = logits_VxBxl.max(0)
+    unnormalized_VxBxl = jnp.exp(logits_VxBxl - highest_Bxl)
+    sum_Bxl = unnormalized_VxBxl.sum(0)
+    normalizer_Bxl = highest_Bxl + jnp.log(sum_Bxl)
     # The target's logit once more, from its row of the table: cheaper than to look for it among all logits.
-    target_logit_SxRxl = _product("srld,srld->srl", h_SxRxlxD, table_VxD[target_SxRxl])
-    return log_normalizer_SxRxl - target_logit_SxRxl, log_normalizer_SxRxl, logits_SxVxRxl
+    target_logit_Bxl = _product("bld,bld->bl", h_BxlxD, table_VxD[target_Bxl])
+    return normalizer_Bxl - target_logit_Bxl, normalizer_Bxl, unnormalized_VxBxl, sum_Bxl
 
 
-def _weighted(nll, log_normalizer, weight, z_loss):
-    return (weight * (nll + z_loss * jnp.square(log_normalizer))).sum()
+def _weighted(nll_Bxl, normalizer_Bxl, weight_Bxl, z_loss):
+    return (weight_Bxl * (nll_Bxl + z_loss * jnp.square(normalizer_Bxl))).sum()
 
 
-def _starts(targets_SxRxL, chunk):
-    return jnp.arange(0, targets_SxRxL.shape[2], chunk)
+def _starts(targets_BxL, chunk):
+    return jnp.arange(0, targets_BxL.shape[1], chunk)
 
 
-def _chunk_of(start, chunk, hidden_SxRxLxD, targets_SxRxL, weights_SxRxL):
-    cut = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=chunk, axis=2)
-    return cut(hidden_SxRxLxD), cut(targets_SxRxL), cut(weights_SxRxL)
+def _chunk_of(start, chunk, hidden_BxLxD, targets_BxL, weights_BxL):
+    cut = functools.partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=chunk, axis=1)
+    return cut(hidden_BxLxD), cut(targets_BxL), cut(weights_BxL)
 
 
-def _joined(chunks_CxSxRxlx):
-    """[C, S, R, l, …] -> [S, R, C l, …]."""
-    moved = jnp.moveaxis(chunks_CxSxRxlx, 0, 2)
-    return moved.reshape(*moved.shape[:2], -1, *moved.shape[4:])
+def _joined(chunks_CxBxlx):
+    """[C, B, l, …] -> [B, C l, …]."""
+    moved = jnp.moveaxis(chunks_CxBxlx, 0, 1)
+    return moved.reshape(moved.shape[0], -1, *moved.shape[3:])

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import numpy as np
@@ -117,11 +118,11 @@ def from_hugging_face(state: dict) -> dict:
     return params
 
 
-def test_equals_hugging_face():
+def test_equals_hugging_face(tokenizer):
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     shared = {"num_hidden_layers": 2, "num_attention_heads": 4, "projection_dim": 24}
-    text = {"vocab_size": 60, "hidden_size": 32, "intermediate_size": 128, "max_position_embeddings": 9}
+    text: dict[str, Any] = {"vocab_size": 60, "hidden_size": 32, "intermediate_size": 128, "max_position_embeddings": 9}
     text |= {"eos_token_id": EOS_ID, "bos_token_id": None, "pad_token_id": PAD_ID}
     vision = {"hidden_size": 40, "intermediate_size": 160, "image_size": 24, "patch_size": 8}
     torch.manual_seed(0)
@@ -149,7 +150,7 @@ def test_equals_hugging_face():
             attention_mask=torch.from_numpy(tokens != PAD_ID).long(),
             pixel_values=torch.from_numpy(pixels.transpose(0, 3, 1, 2).astype(np.float32)),
         )
-    retriever = Retriever(config, params, tokenizer=None)
+    retriever = Retriever(config, params, tokenizer)
     np.testing.assert_allclose(retriever.embed_images(images), outputs.image_embeds.numpy(), atol=1e-4)
     embed_texts = jax.jit(lambda params, *inputs: normalized(bind(params, config).text(*inputs)))
     texts = embed_texts(params, tokens, np.array([5, 9]))

@@ -39,7 +39,8 @@ def reference(bank, image_query, text_query, config, query_id, query_document, c
     for query in (image_query, text_query):
         ids, scores = bank.search(query[None], bank.count if query.any() else 0)
         ranked.append(list(zip(ids[0], scores[0], bank.embeddings_of(ids)[0], strict=True)))
-    taken, taken_embeddings = ([], []), []
+    taken: tuple[list, list] = ([], [])
+    taken_embeddings: list = []
     for turn in range(max(config.by_image, config.by_text)):
         for which, wanted in ((0, config.by_image), (1, config.by_text)):
             if turn >= wanted:

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+import sampling_reference as reference
 
 from cm3leon_jax.documents import Document, parse
 from cm3leon_jax.model import decoder
@@ -15,7 +16,6 @@ from cm3leon_jax.sampling.generate import bucket, generate
 from cm3leon_jax.sampling.prompts import DRAW, IMAGE
 from cm3leon_jax.sampling.rules import RULES, SamplingConfig
 from cm3leon_jax.vocabulary import UNK_ID
-from tests.sampling import reference
 
 SETTINGS = SamplingConfig(top_p=0.8, temperature=0.9, cdk_k=3, guidance_scale=2.0, score_temperature=0.7, seed=5)
 

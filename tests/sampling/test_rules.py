@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import sampling_reference as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.sampling import rules
 from cm3leon_jax.sampling.rules import RULES, SamplingConfig
-from tests.sampling import reference
 
 VOCAB = 48
 compiled = functools.partial(jax.jit, static_argnums=0)(rules.scores)

@@ -17,7 +17,7 @@ class ImageTokenizerConfig:
     channel_multipliers: tuple[int, ...] = (1, 1, 2, 4)  # one for each level; levels are a factor of 2 apart
     num_res_blocks: int = 2  # of a level of the encoder; the decoder's levels have one more
     attention_resolutions: tuple[int, ...] = (32,)  # widths of the levels with attention; the middle always has it
-    norm_groups: int = 32  # of every GroupNorm
+    norm_groups: int = 32  # of every GroupNorm; 0: no norms, so that a patch gets its codes whatever else is in the image
     latent_channels: int = 256  # between the encoder or decoder and the 1x1 convolutions around the codebook
     code_dim: int = 256  # length of a code's vector
     num_codes: int = 8192
@@ -31,7 +31,7 @@ class ImageTokenizerConfig:
                 f"resolution {self.resolution} is not a multiple of {self.reduction} (patch_size x 2^(levels - 1)); "
                 "change one of them"
             )
-        uneven = [width for width in self.level_channels if width % self.norm_groups]
+        uneven = [width for width in self.level_channels if self.norm_groups and width % self.norm_groups]
         if uneven:
             raise UserError(f"{uneven[0]} channels do not divide into {self.norm_groups} groups; lower norm_groups")
 

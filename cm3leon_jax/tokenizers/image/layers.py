@@ -43,14 +43,20 @@ def conv(
 
 
 class GroupNorm(nnx.Module):
-    """GroupNorm over [B, H, W, C] in float32 -> float32. Sums over positions first, which XLA fuses best."""
+    """GroupNorm over [B, H, W, C] in float32 -> float32; the identity without parameters where `groups` is 0.
+
+    Sums over positions first, which XLA fuses best.
+    """
 
     def __init__(self, channels: int, groups: int):
-        self.scale = nnx.Param(jnp.ones(channels))
-        self.bias = nnx.Param(jnp.zeros(channels))
+        if groups:
+            self.scale = nnx.Param(jnp.ones(channels))
+            self.bias = nnx.Param(jnp.zeros(channels))
         self.groups = groups
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        if not self.groups:
+            return x
         batch, height, width, channels = x.shape
         x = x.astype(jnp.float32)
         count = height * width * channels // self.groups

@@ -42,11 +42,11 @@ def test_first_codes_find_the_clusters():
     np.testing.assert_allclose(usage.counts[order], [400, 50, 50, 50, 3])
 
 
-def update(latents, codebook, usage, *, step=1, **settings):
+def update(latents, table, usage, *, step=1, **settings):
     training = ImageTokenizerTraining(**settings)
-    codes = quantizer.nearest_codes(latents, codebook)
+    codes = quantizer.nearest_codes(latents, table)
     return quantizer.updated_codebook(
-        jnp.asarray(codebook), usage, latents, codes, training=training, step=step, key=jax.random.key(0)
+        jnp.asarray(table), usage, latents, codes, training=training, step=step, key=jax.random.key(0)
     )
 
 
@@ -61,9 +61,9 @@ def test_moving_averages_lead_codes_to_the_mean_of_their_latents():
 
 
 def test_gradient_learned_codes_are_left_alone_but_counted():
-    latents, codebook = random(30, 2), random(4, 2, seed=1)
-    after, usage, _ = update(latents, codebook, quantizer.initial_usage(4, 2), codebook="loss", revive_every=0)
-    np.testing.assert_array_equal(after, codebook)
+    latents, table = random(30, 2), random(4, 2, seed=1)
+    after, usage, _ = update(latents, table, quantizer.initial_usage(4, 2), codebook="loss", revive_every=0)
+    np.testing.assert_array_equal(after, table)
     assert float(usage.counts.sum()) == pytest.approx(30 * (1 - ImageTokenizerTraining().ema_decay), rel=1e-4)
 
 

@@ -1,0 +1,139 @@
+"""The loop against what happens to real runs: kills, preemptions, full disks."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cm3leon_jax.runtime.checkpoints import Checkpoints
+from cm3leon_jax.runtime.errors import EXIT_START_AGAIN, UserError
+from cm3leon_jax.runtime.loop import LoopConfig, batches_by_step, prefetched, run_loop
+from cm3leon_jax.runtime.metrics import read_metrics
+
+PROGRAM = pathlib.Path(__file__).with_name("toy_training.py")
+STEPS = 45
+
+
+def start(directory, pause=0.0, largest_file=0):
+    directory.mkdir(exist_ok=True)
+    arguments = [sys.executable, str(PROGRAM), str(directory), str(STEPS), str(pause), str(largest_file)]
+    return subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+
+
+def seen(directory):
+    path = directory / "seen.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def wait_for(condition, process, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
+        time.sleep(0.001)
+
+
+def half_written(directory):
+    return list(directory.glob("*tmp*"))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("uninterrupted")
+    process = start(directory)
+    assert process.wait(60) == 0, process.stderr.read()
+    rows = seen(directory)
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    return rows
+
+
+def kill(process):
+    process.kill()
+    process.wait()
+
+
+def test_killed_preempted_and_killed_while_saving_a_run_ends_as_if_nothing_had_happened(tmp_path, uninterrupted):
+    process = start(tmp_path, pause=0.02)
+    wait_for(lambda: len(seen(tmp_path)) >= 15 and (tmp_path / "10").exists(), process)
+    kill(process)
+    done_before = len(seen(tmp_path))
+
+    process = start(tmp_path, pause=0.02)
+    wait_for(lambda: len(seen(tmp_path)) >= done_before + 5, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == EXIT_START_AGAIN
+    done_by_then, preempted_at = len(seen(tmp_path)), seen(tmp_path)[-1]["step"]
+
+    process = start(tmp_path)
+    wait_for(lambda: seen(tmp_path)[-1]["step"] > preempted_at and half_written(tmp_path), process)
+    kill(process)
+    assert half_written(tmp_path)
+
+    process = start(tmp_path)
+    assert process.wait(60) == 0, process.stderr.read()
+    rows = seen(tmp_path)
+    steps = [row["step"] for row in rows]
+    assert steps[-1] == STEPS
+    # Every step ever done, done again ones included, saw the same batch and had the same loss to the last bit.
+    assert all(row == uninterrupted[row["step"] - 1] for row in rows)
+    # The first kill costs the steps since the last checkpoint; the preemption costs none.
+    assert steps[done_before] == 11 and steps[done_by_then] == preempted_at + 1
+    assert not half_written(tmp_path)
+    logged = [row["step"] for row in read_metrics(tmp_path)]
+    assert logged == sorted(set(logged)) and logged[-1] == STEPS
+
+
+def test_a_save_that_fails_stops_the_run_loudly(tmp_path):
+    process = start(tmp_path, largest_file=2**16)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode not in (0, EXIT_START_AGAIN)
+    assert "Traceback" in errors
+    assert Checkpoints(tmp_path).latest_step() is None
+
+
+def test_a_checkpoint_of_another_model_is_a_user_error(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, {"w": jnp.zeros(5)}, position={"step": 1}, config={"size": 5})
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.config() == {"size": 5}
+        for other in ({"w": jnp.zeros(6)}, {"v": jnp.zeros(5)}):
+            with pytest.raises(UserError, match="another model"):
+                checkpoints.restore(other)
+        with pytest.raises(UserError, match="no checkpoint"):
+            Checkpoints(tmp_path / "empty").restore({"w": jnp.zeros(5)})
+
+
+def test_evaluation_and_on_step_run_when_due(tmp_path):
+    calls = []
+    run_loop(
+        LoopConfig(steps=5, log_every=2, evaluate_every=2, checkpoint_every=100),
+        state={"sum": jnp.zeros(())},
+        train_step=lambda state, batch: ({"sum": state["sum"] + batch}, {"loss": state["sum"]}),
+        make_batches=batches_by_step(lambda step: np.float32(step)),
+        directory=tmp_path,
+        label="toy",
+        saved_config={},
+        evaluate=lambda state, step: {"state": float(state["sum"])},
+        on_step=lambda step, state: calls.append(step),
+        rates=lambda metrics, speed: {"double": 2 * metrics["loss"]},
+    )
+    assert calls == [2, 4, 5]
+    rows = read_metrics(tmp_path)
+    assert [row["eval/state"] for row in rows if "eval/state" in row] == [1.0, 6.0, 10.0]
+    assert all(row["train/double"] == 2 * row["train/loss"] for row in rows if "train/loss" in row)
+
+
+def test_an_error_in_the_stream_is_raised_where_its_batch_was_due():
+    def broken():
+        yield 1
+        raise OSError("disk")
+
+    batches = prefetched(broken())
+    assert next(batches) == 1
+    with pytest.raises(OSError, match="disk"):
+        next(batches)

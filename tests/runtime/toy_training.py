@@ -1,0 +1,73 @@
+"""A small training run for tests to kill: `python toy_training.py DIRECTORY STEPS [SECONDS A STEP] [LARGEST FILE]`.
+
+Each step's batch and loss go to DIRECTORY/seen.jsonl, in full precision, before the next step starts.
+"""
+
+import json
+import pathlib
+import resource
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cm3leon_jax.runtime.errors import EXIT_START_AGAIN, StartAgain
+from cm3leon_jax.runtime.loop import LoopConfig, run_loop
+
+
+def make_batches(position):
+    """A stream whose next batch depends on all before it, so that only an exact position gives the same."""
+    state = {"step": 0, "sum": 1} if position is None else dict(position)
+    while True:
+        state = {"step": state["step"] + 1, "sum": (state["sum"] * 31 + state["step"]) % 1009}
+        yield np.full(5, state["sum"] / 1009, np.float32), dict(state)
+
+
+def main(directory: str, steps: int, pause: float = 0.0, largest_file: int = 0) -> None:
+    seen = open(pathlib.Path(directory) / "seen.jsonl", "a")  # noqa: SIM115 - held open to the end
+    if largest_file:  # as a full disk: writing more fails, in whichever thread does it
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
+    @jax.jit
+    def update(state, batch):
+        loss = jnp.sum((state["w"] - batch) ** 2)
+        noise = 0.01 * jax.random.normal(jax.random.fold_in(jax.random.key(0), state["step"]), (5,))
+        return {**state, "w": state["w"] - 0.3 * (state["w"] - batch) + noise, "step": state["step"] + 1}, {
+            "loss": loss
+        }
+
+    def train_step(state, batch):
+        new, metrics = update(state, batch)
+        row = {"step": int(new["step"]), "batch": float(batch[0]), "loss": float(metrics["loss"]).hex()}
+        seen.write(json.dumps(row) + "\n")
+        seen.flush()
+        time.sleep(pause)
+        return new, metrics
+
+    try:
+        run_loop(
+            LoopConfig(steps=steps, log_every=5, checkpoint_every=10),
+            state={
+                "w": jnp.zeros(5),
+                "step": jnp.zeros((), jnp.int32),
+                "ballast": jax.random.normal(jax.random.key(1), (2**20,)),
+            },
+            train_step=train_step,
+            make_batches=make_batches,
+            directory=directory,
+            label="toy",
+            saved_config={"toy": 1},
+        )
+    except StartAgain:
+        sys.exit(EXIT_START_AGAIN)
+
+
+if __name__ == "__main__":
+    main(
+        sys.argv[1],
+        int(sys.argv[2]),
+        *(float(value) for value in sys.argv[3:4]),
+        *(int(value) for value in sys.argv[4:]),
+    )

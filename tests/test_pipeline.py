@@ -1,0 +1,94 @@
+"""The whole recipe on a user's own folder of images, command by command, as a user would type it."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cm3leon_jax import cli
+from cm3leon_jax.data.scenes.captions import CaptionConfig, write_caption
+from cm3leon_jax.data.scenes.render import render
+from cm3leon_jax.data.scenes.world import WorldConfig, sample_scene
+from cm3leon_jax.runtime.metrics import read_metrics
+
+GIN = str(cli.pathlib.Path(__file__).parent / "tiny.gin")
+EXAMPLES = 150
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A folder of captioned images, and a function that runs a command beside it."""
+    root = tmp_path_factory.mktemp("pipeline")
+    (root / "images").mkdir()
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(EXAMPLES):
+        scene = sample_scene(rng, WorldConfig())
+        Image.fromarray(render(scene, 32).image).save(root / "images" / f"{index:03}.png")
+        rows.append({"image": f"{index:03}.png", "caption": write_caption(rng, scene, CaptionConfig()).text})
+    (root / "images" / "999.png").write_bytes(b"not an image")
+    rows.append({"image": "999.png", "caption": "a picture that cannot be read"})
+    (root / "images" / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def command(name, *arguments, **options):
+        options_given = [part for key, value in options.items() for part in (f"--{key}", str(value))]
+        monkeypatch = pytest.MonkeyPatch()
+        with monkeypatch.context() as patch:
+            patch.chdir(root)
+            patch.setenv("CM3LEON_PREPARED", "1")
+            return cli.main([name, "--gin_file", GIN, *arguments, *options_given])
+
+    command.root = root  # type: ignore[attr-defined]
+    return command
+
+
+MODELS = {"text_tokenizer": "text/model", "image_tokenizer": "image/model"}
+
+
+def test_the_whole_recipe(run, capsys):
+    source = {"source": "folder:images"}
+    assert run("train-text-tokenizer", **source, directory="text") == 0
+    assert run("train-image-tokenizer", **source, directory="image") == 0
+    assert run("train-retriever", **source, text_tokenizer="text/model", directory="retriever") == 0
+    assert run("prepare", **source, **MODELS, retriever="retriever/model", directory="prepared") == 0
+    assert run("inspect", prepared="prepared/data", **MODELS, count=2) == 0
+    printed = capsys.readouterr().out
+    assert "<eos>" in printed and "<break>" in printed and "[image 16 codes]" in printed
+    assert run("train", prepared="prepared/data", **MODELS, directory="decoder") == 0
+
+    root = run.root
+    assert "999.png" in (root / "prepared/data/quarantine.jsonl").read_text()
+    losses = [row for row in read_metrics(root / "decoder/training") if "train/loss" in row]
+    assert [row["step"] for row in losses] == [1, 2, 3, 4]
+    evaluation = json.loads((root / "decoder/evaluation.json").read_text())
+    assert {"loss_text_retrieved_0", "loss_image_retrieved_2"} <= set(evaluation)
+    assert list((root / "decoder/samples").glob("*.png"))
+    assert (root / "decoder/operative.gin").read_text().count("DecoderConfig.num_layers = 1") == 1
+
+    sampling = {"decoder": "decoder/model", **MODELS, "retriever": "retriever/model", "prepared": "prepared/data"}
+    assert run("sample", "--prompt", "a red circle", **sampling, retrieved=1, samples=2, output="drawn") == 0
+    rows = json.loads((root / "drawn/samples.json").read_text())
+    assert len(rows) == 2 and rows[0]["clip_score"] >= rows[1]["clip_score"]
+    assert Image.open(root / "drawn/picture_0_0.png").size == (32, 32)
+    assert run("sample", "--image", "images/000.png", **sampling, output="captioned") == 0
+    assert "caption" in json.loads((root / "captioned/samples.json").read_text())[0]
+
+    # The page about a run is made of whatever is there.
+    assert run("report", directory=".") == 0
+    assert (root / "report.html").stat().st_size > 10_000
+
+    # Started again, everything is finished already.
+    capsys.readouterr()
+    assert run("train", prepared="prepared/data", **MODELS, directory="decoder") == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+    # Models and data that do not belong together.
+    assert run("train-text-tokenizer", "--gin.TextTokenizerConfig.size=80", **source, directory="text_2") == 0
+    others = MODELS | {"text_tokenizer": "text_2/model"}
+    assert run("train", prepared="prepared/data", **others, directory="decoder_2") == 2
+    error = capsys.readouterr().err
+    assert "prepared with another text tokenizer" in error and len(error.strip().splitlines()) == 1
+    assert not (root / "decoder_2").exists()
+    assert run("train", "--gin.DecoderConfig.num_layers=2", prepared="prepared/data", **MODELS, directory="decoder") == 2
+    assert "model.num_layers: 1 there, 2 now" in capsys.readouterr().err

@@ -16,11 +16,11 @@ import PIL.Image
 import scipy.ndimage
 
 from cm3leon_jax.data.scenes.render import coverage, signed_distance
-from cm3leon_jax.data.scenes.world import BACKGROUNDS, COLOURS, SHAPES, SIZES, Scene, SceneObject, place_at
+from cm3leon_jax.data.scenes.world import BACKGROUNDS, COLOURS, PLACES, SHAPES, SIZES, Scene, SceneObject, place_at
 
 RESOLUTION = 64
 FOREGROUND = 60.0  # difference from the background, of 255, in the channel that differs most
-SPECK = 12.0  # pixels; the least that is taken for an object (the smallest one covers 30)
+SPECK = 12.0  # pixels; the least that is taken for an object (the smallest one covers 25)
 WIDEST = 22  # pixels; a connected group that is wider holds several objects
 HALF_WINDOW = 12  # pixels; the window of 25x25 pixels holds the largest object with its fringe
 PHASES = (-0.5, -0.25, 0.0, 0.25, 0.5)  # sub-pixel positions of the templates, pixels
@@ -83,7 +83,8 @@ def _groups(contrast: np.ndarray) -> tuple[np.ndarray, list[int]]:
     return groups, [cell for cell in range(1, 10) if areas[cell] >= SPECK]
 
 
-_CELL_OF_PIXEL = np.add.outer(np.arange(RESOLUTION) * 3 // RESOLUTION * 3, np.arange(RESOLUTION) * 3 // RESOLUTION) + 1
+_MIDDLES = (np.arange(RESOLUTION) + 0.5) / RESOLUTION
+_CELL_OF_PIXEL = np.array([[PLACES.index(place_at(x, y)) + 1 for x in _MIDDLES] for y in _MIDDLES])
 
 
 def _explain(difference: np.ndarray, background: np.ndarray, groups: np.ndarray, cell: int) -> ReadObject:

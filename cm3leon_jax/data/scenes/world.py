@@ -29,8 +29,8 @@ COLOURS = {
     "black": (25, 25, 30),
 }
 
-# Diameters. Objects of the largest size in neighbouring cells do not touch; each size is 1.3 times the one below it.
-SIZES = {"small": 0.16, "medium": 0.21, "large": 0.275}
+# Diameters; each size is 1.3 times the one below it.
+SIZES = {"small": 0.145, "medium": 0.19, "large": 0.25}
 
 # The cells of the grid in reading order: row * 3 + column.
 PLACES = ("top left", "top", "top right", "left", "center", "right", "bottom left", "bottom", "bottom right")
@@ -38,7 +38,11 @@ PLACES = ("top left", "top", "top right", "left", "center", "right", "bottom lef
 BACKGROUNDS = {"white": (250, 250, 250), "cream": (248, 239, 220), "mist": (226, 231, 238)}
 
 MAX_OBJECTS = 4
-MAX_JITTER = 0.015  # beyond it a large object may leave its cell
+# Distance between the middles of neighbouring cells. They lie at 1/8, 1/2 and 7/8 of the image: the largest object
+# reaches the border, objects in neighbouring cells do not touch, and at a power of two as resolution every middle is a
+# corner of the image tokenizer's patches, so that equal objects are equal patches wherever they stand.
+PITCH = 0.375
+MAX_JITTER = 0.015
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,13 +105,16 @@ class WorldConfig:
 def place_center(place: str) -> tuple[float, float]:
     """Middle (x, y) of a cell of the grid."""
     row, column = divmod(PLACES.index(place), 3)
-    return (column + 0.5) / 3, (row + 0.5) / 3
+    return 0.5 + (column - 1) * PITCH, 0.5 + (row - 1) * PITCH
 
 
 def place_at(x: float, y: float) -> str:
-    """The cell that holds the point (x, y); points outside the image belong to the nearest cell."""
-    column, row = (min(max(int(value * 3), 0), 2) for value in (x, y))
-    return PLACES[row * 3 + column]
+    """The cell whose middle is nearest to the point (x, y)."""
+    return PLACES[_nearest(y) * 3 + _nearest(x)]
+
+
+def _nearest(value: float) -> int:
+    return min(max(round((value - 0.5) / PITCH), -1), 1) + 1
 
 
 def sample_scene(rng: np.random.Generator, config: WorldConfig) -> Scene:

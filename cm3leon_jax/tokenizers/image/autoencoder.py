@@ -167,7 +167,7 @@ def init_params(config: ImageTokenizerConfig, seed: int) -> dict:
 
 
 def draw_params(abstract: dict, seed: int) -> dict:
-    """LeCun normal kernels, zero biases, unit scales, and VQGAN's small uniform codebook.
+    """LeCun normal kernels, zero at the end of residual branches; zero biases, unit scales, VQGAN's uniform codebook.
 
     Drawn by numpy: compiling JAX's generators for this many shapes takes longer than a small model's first minute.
     """
@@ -175,7 +175,9 @@ def draw_params(abstract: dict, seed: int) -> dict:
     drawn: dict[str, np.ndarray] = {}
     for path, leaf in sorted(flatten(abstract).items()):
         name = path.rpartition("/")[2]
-        if name == "kernel":
+        if path.endswith(("conv2/kernel", "proj_out/kernel")):
+            values = np.zeros(leaf.shape)  # a fresh network is its short path, which learns at once
+        elif name == "kernel":
             values = rng.standard_normal(leaf.shape) / math.sqrt(math.prod(leaf.shape[:-1]))
         elif name == "embedding":
             values = rng.uniform(-1, 1, leaf.shape) / leaf.shape[0]

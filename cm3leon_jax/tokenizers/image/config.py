@@ -17,7 +17,9 @@ class ImageTokenizerConfig:
     channel_multipliers: tuple[int, ...] = (1, 1, 2, 4)  # one for each level; levels are a factor of 2 apart
     num_res_blocks: int = 2  # of a level of the encoder; the decoder's levels have one more
     attention_resolutions: tuple[int, ...] = (32,)  # widths of the levels with attention; the middle always has it
-    norm_groups: int = 32  # of every GroupNorm; 0: no norms, so that a patch gets its codes whatever else is in the image
+    norm_groups: int = (
+        32  # of every GroupNorm; 0: no norms, so that a patch gets its codes whatever else is in the image
+    )
     latent_channels: int = 256  # between the encoder or decoder and the 1x1 convolutions around the codebook
     code_dim: int = 256  # length of a code's vector
     num_codes: int = 8192
@@ -66,6 +68,10 @@ class ImageTokenizerTraining:
     batch_size: int = 256  # images, of all devices together; a multiple of their number
     seed: int = 0  # of the initialisation and of the codes' revival
 
+    optimizer: str = "adam"  # or "muon": Muon for convolution kernels, Adam for the rest; learns in far fewer steps
+    start: str = "random"  # or "patches": from principal components and k-means of patches; see warm_start.py
+    start_images: int = 2048  # images that start = "patches" looks at
+    encoder_rate: float = 1.0  # share of the learning rate for the encoder; lower where the start is good already
     learning_rate: float = 1e-4  # peak
     warmup_steps: int = 1000
     final_learning_rate: float = 0.0  # share of the peak that the cosine ends at
@@ -86,7 +92,6 @@ class ImageTokenizerTraining:
     ema_decay: float = 0.99  # of the codes' usage and, where codebook = "ema", of the codes
     # Until this step latents pass unquantised; then the codebook is set by k-means++ from the encoder's outputs.
     quantize_from_step: int = 0
-    latent_penalty: float = 0.0
     # A code is dead when its moving-average uses a step fall below this share of an even distribution.
     dead_code_threshold: float = 0.02
     revive_every: int = 100  # steps; 0: never
@@ -100,3 +105,7 @@ class ImageTokenizerTraining:
     def __post_init__(self) -> None:
         if self.codebook not in ("ema", "loss"):
             raise UserError(f"codebook is {self.codebook!r}; name 'ema' or 'loss'")
+        if self.start not in ("random", "patches"):
+            raise UserError(f"start is {self.start!r}; name 'random' or 'patches'")
+        if self.optimizer not in ("adam", "muon"):
+            raise UserError(f"optimizer is {self.optimizer!r}; name 'adam' or 'muon'")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from PIL import Image
 
@@ -17,6 +18,7 @@ from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, write_json, written_aside
 from cm3leon_jax.runtime.loop import batches_by_step, run_loop
 from cm3leon_jax.runtime.settings import LoopConfig
+from cm3leon_jax.tokenizers.image import warm_start
 from cm3leon_jax.tokenizers.image.adversary import Metrics
 from cm3leon_jax.tokenizers.image.config import ImageTokenizerConfig, ImageTokenizerTraining
 from cm3leon_jax.tokenizers.image.evaluation import evaluate_image_tokenizer, reconstruction_picture
@@ -53,7 +55,7 @@ def train_image_tokenizer(
 
     state = run_loop(
         loop,
-        state=jax.device_put(trainer.init_state(), replicated(mesh)),
+        state=jax.device_put(_initial_state(trainer, batch_of_step), replicated(mesh)),
         train_step=_compiled_step(trainer, mesh),
         make_batches=batches_by_step(lambda step: (step, batch_of_step(step))),
         directory=directory / "training",
@@ -68,6 +70,21 @@ def train_image_tokenizer(
     return tokenizer
 
 
+def _initial_state(trainer: Trainer, batch_of_step: Callable[[int], np.ndarray]) -> State:
+    """Random, or warm-started from the first batches: those of process 0, so that all processes start the same."""
+    config, training = trainer.config, trainer.training
+    state = trainer.init_state()
+    if training.start == "random":
+        return state
+    warm_start.check(config)
+    steps = -(-training.start_images // training.batch_size)
+    images = np.concatenate([batch_of_step(step) for step in range(steps)])
+    params, usage = warm_start.warm_started(state["params"], config, images, training.seed)
+    if jax.process_count() > 1:
+        params, usage = multihost_utils.broadcast_one_to_all((params, usage))
+    return state | {"params": params, "usage": usage}
+
+
 def _compiled_step(trainer: Trainer, mesh: Mesh) -> Callable[[State, tuple[int, np.ndarray]], tuple[State, Metrics]]:
     """(state, (step, images)) -> (state, metrics), data-parallel over the mesh. What is done in a step is chosen here,
     on the host, so that each compiled program holds only what it runs."""
@@ -77,7 +94,7 @@ def _compiled_step(trainer: Trainer, mesh: Mesh) -> Callable[[State, tuple[int, 
 
     def train_step(state: State, batch: tuple[int, np.ndarray]) -> tuple[State, Metrics]:
         number, images = batch[0], put_batch(batch[1], mesh)
-        if number == trainer.training.quantize_from_step:
+        if number == trainer.training.quantize_from_step and trainer.training.start == "random":
             state = start_codebook(state, images)
         return step[trainer.adversarial(number)](state, images)
 

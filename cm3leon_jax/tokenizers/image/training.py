@@ -18,8 +18,10 @@ from cm3leon_jax.tokenizers.image.adversary import Adversary, Metrics
 from cm3leon_jax.tokenizers.image.autoencoder import bind, init_params
 from cm3leon_jax.tokenizers.image.config import ImageTokenizerConfig, ImageTokenizerTraining
 from cm3leon_jax.tokenizers.image.losses import reconstruction_loss
+from cm3leon_jax.tokenizers.image.optimizer import make_optimizer
 
 State = dict[str, Any]
+_ENCODER = ("encoder", "quant_conv")  # parameters before the codebook
 
 
 def to_unit(images: jax.Array) -> jax.Array:
@@ -44,8 +46,8 @@ class Trainer:
             steps,
             end_value=training.learning_rate * training.final_learning_rate,
         )
-        self._optimizer = optax.chain(
-            optax.clip_by_global_norm(training.clip_norm), optax.adam(self.learning_rate, *training.betas)
+        self._optimizer = make_optimizer(
+            training.optimizer, self.learning_rate, betas=training.betas, clip_norm=training.clip_norm
         )
         self._adversary = Adversary(training) if self.adversarial(steps - 1) else None
 
@@ -91,7 +93,7 @@ class Trainer:
         (encoder_gradient,) = latents_vjp(latents_gradient)
         gradient = jax.tree.map(jnp.add, decoder_gradient, encoder_gradient)
         updates, optimizer = self._optimizer.update(gradient, state["optimizer"], params)
-        params = optax.apply_updates(params, updates)
+        params = optax.apply_updates(params, self._slowed(updates))
         params, usage, revived = self._keep_codebook(params, state["usage"], flat, codes, step)
         metrics |= {
             "loss": metrics["reconstruction_loss"] + code_loss,
@@ -103,6 +105,10 @@ class Trainer:
         }
         return state | new_state | {"step": step + 1, "params": params, "optimizer": optimizer, "usage": usage}, metrics
 
+    def _slowed(self, updates: dict) -> dict:
+        scale = lambda update: self.training.encoder_rate * update  # noqa: E731
+        return {name: jax.tree.map(scale, x) if name in _ENCODER else x for name, x in updates.items()}
+
     def _decode(self, params: dict, latents: jax.Array, codes: jax.Array, step: jax.Array):
         """-> ((reconstructions, commitment and codebook loss), the input of the last layer)."""
         quantized = step >= self.training.quantize_from_step
@@ -110,12 +116,8 @@ class Trainer:
         loss = self.training.commitment_weight * jnp.mean((latents - jax.lax.stop_gradient(vectors)) ** 2)
         if self.training.codebook == "loss":
             loss += self.training.codebook_weight * jnp.mean((jax.lax.stop_gradient(latents) - vectors) ** 2)
-        key = jax.random.fold_in(jax.random.key(self.training.seed + 1), step)
-        noisy = latents + jax.random.normal(key, latents.shape)
-        passed = jnp.where(
-            quantized, quantizer.straight_through(latents, vectors), noisy if self.training.latent_penalty else latents
-        )
-        loss = jnp.where(quantized, loss, self.training.latent_penalty * jnp.mean(latents**2))
+        passed = jnp.where(quantized, quantizer.straight_through(latents, vectors), latents)
+        loss = jnp.where(quantized, loss, 0.0)
         module = bind(self.config, params)
         features = module.decoder.features(module.post_quant_conv(passed))
         return (module.decoder.last_layer(features), loss), features

@@ -30,6 +30,8 @@ def test_settings_that_do_not_fit(settings):
         ImageTokenizerConfig(**settings)
 
 
-def test_unknown_way_of_learning_the_codebook():
+def test_unknown_ways_of_learning():
+    with pytest.raises(UserError, match="optimizer"):
+        ImageTokenizerTraining(optimizer="sgd")
     with pytest.raises(UserError, match="codebook"):
         ImageTokenizerTraining(codebook="guess")

@@ -49,6 +49,9 @@ def parameter_names(configurable: str) -> list[str]:
 @functools.cache
 def register(gin: Any) -> None:
     """Makes every name known to gin, once a process. To be called before gin files are read."""
+    # Gin takes a folder for a package of configs, and fails at one that is none: in a folder with `runs/` in it,
+    # `runs/demo.gin` would not be found in gin_configs/. Only its reader of plain files is kept.
+    del gin.config._FILE_READERS[1:]
     for name, configurable in _objects():
         gin.external_configurable(configurable, name=name, module=None)
 

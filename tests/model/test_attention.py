@@ -19,6 +19,7 @@ def inputs(length, dtype=jnp.float32, batch=2, heads=2, head_dim=16):
     return q, k, v, do, jnp.stack(rows).astype(jnp.int32)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def output_and_gradients(attention, q, k, v, do):
     output, vjp = jax.vjp(attention, q, k, v)
     return [output, *vjp(do)]
@@ -36,9 +37,8 @@ def assert_same(found, expected, tolerance):
 def test_blocked_attention_equals_the_definition(length, dtype, tolerance, segmented):
     q, k, v, do, segments = inputs(length, jnp.dtype(dtype))
     segments = segments if segmented else None
-    both = functools.partial(jax.jit(output_and_gradients, static_argnums=0))
-    found = both(lambda *x: causal_attention(*x, segments, implementation="xla"), q, k, v, do)
-    assert_same(found, both(lambda *x: reference_attention(*x, segments), q, k, v, do), tolerance)
+    found = output_and_gradients(lambda *x: causal_attention(*x, segments, implementation="xla"), q, k, v, do)
+    assert_same(found, output_and_gradients(lambda *x: reference_attention(*x, segments), q, k, v, do), tolerance)
     assert all(x.dtype == jnp.dtype(dtype) for x in found)
 
 
@@ -50,7 +50,7 @@ def test_splash_attention_equals_the_definition():
 
 def test_splash_attention_on_a_mesh_equals_one_device():
     q, k, v, _, segments = inputs(128, head_dim=32)
-    expected = reference_attention(q, k, v, segments)
+    expected = jax.jit(reference_attention)(q, k, v, segments)
     for mesh in (MeshConfig(data=2), MeshConfig(data=1, tensor=2)):
         partitioning = Partitioning(make_mesh(mesh))
         found = jax.jit(lambda *x, p=partitioning: splash_attention(*x, segments, p, interpret=True))(q, k, v)
@@ -69,4 +69,4 @@ def test_cudnn_attention_equals_the_definition(segmented):
 
 def test_auto_chooses_what_runs_here():
     q, k, v, _, segments = inputs(130)
-    assert_same([causal_attention(q, k, v, segments)], [reference_attention(q, k, v, segments)], 1e-5)
+    assert_same([jax.jit(causal_attention)(q, k, v, segments)], [jax.jit(reference_attention)(q, k, v, segments)], 1e-5)

@@ -26,7 +26,7 @@ def config(vocabulary):
         max_length=LENGTH,
         init_std=0.1,
         compute_dtype="float32",
-        stack="unroll",
+        stack="scan",
     )
 
 

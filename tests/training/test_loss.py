@@ -32,7 +32,7 @@ def with_gradients(function, *arguments):
     return total, nll, *gradients
 
 
-@pytest.mark.parametrize(("chunk", "z_loss"), [(5, 0.0), (11, 0.01), (64, 0.01)])
+@pytest.mark.parametrize(("chunk", "z_loss"), [(5, 0.01), (64, 0.0)])
 @pytest.mark.parametrize("split", [False, True])
 def test_chunks_give_the_plain_loss_and_its_gradients(arguments, chunk, z_loss, split):
     partitioning = Partitioning(make_mesh(MeshConfig())) if split else UNPARTITIONED

@@ -9,35 +9,45 @@ from cm3leon_jax.model.partitioning import MeshConfig, Partitioning, make_mesh, 
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.training.evaluate import make_evaluate
 from cm3leon_jax.training.optimizer import make_optimizer
-from cm3leon_jax.training.step import StepConfig, init_state, make_train_step
+from cm3leon_jax.training.step import StepConfig, init_state, make_train_step, state_shardings
 from cm3leon_jax.vocabulary import Vocabulary
 
 STEPS = 40
 
 
 @pytest.fixture(scope="module")
-def run(config, vocabulary, optimizer_config, batch_of_step):
-    """(steps, mesh, …) -> (state, metrics of each step, the compiled step)."""
+def compiled(config, vocabulary, optimizer_config):
+    """(mesh, accumulate) -> (partitioning, a function that makes a new state, the step), compiled once each."""
 
-    def go(steps, mesh=None, change=None, **step_config):
-        partitioning = Partitioning(make_mesh(mesh or MeshConfig()) if mesh != "one" else _one_device())
-        state = init_state(0, config, make_optimizer(optimizer_config, STEPS), partitioning)
-        chunked = {"loss_chunk": 8} | step_config
-        step = make_train_step(config, vocabulary, optimizer_config, STEPS, partitioning, StepConfig(**chunked))
-        history = []
+    @functools.cache
+    def make(mesh, accumulate):
+        partitioning = Partitioning(
+            make_mesh(MeshConfig(data=1), jax.devices()[:1]) if mesh == "one" else make_mesh(mesh)
+        )
+        optimizer = make_optimizer(optimizer_config, STEPS)
+        start = jax.device_get(init_state(0, config, optimizer, partitioning))
+        shardings = state_shardings(config, optimizer, partitioning)
+        step_config = StepConfig(loss_chunk=8, accumulate=accumulate)
+        step = make_train_step(config, vocabulary, optimizer_config, STEPS, partitioning, step_config)
+        return partitioning, lambda: jax.device_put(start, shardings), step
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def run(compiled, batch_of_step):
+    """(steps, …) -> (final state, metrics of each step, the compiled step)."""
+
+    def go(steps, mesh=MeshConfig(), accumulate=1, change=lambda index, batch: batch):  # noqa: B008 - immutable
+        partitioning, new_state, step = compiled(mesh, accumulate)
+        state, history = new_state(), []
         for index in range(steps):
-            batch = batch_of_step(index)
-            if change is not None:
-                batch = change(index, batch)
-            state, metrics = jax.block_until_ready(step(state, put_batch(batch, partitioning)))
+            batch = put_batch(change(index, batch_of_step(index)), partitioning)
+            state, metrics = jax.block_until_ready(step(state, batch))
             history.append({name: float(value) for name, value in metrics.items()})
         return jax.device_get(state), history, step
 
-    return functools.cache(go)
-
-
-def _one_device():
-    return make_mesh(MeshConfig(data=1), jax.devices()[:1])
+    return go
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +81,7 @@ def test_accumulated_parts_equal_one_large_batch(run, usual):
 
 def test_a_step_that_is_not_finite_changes_nothing(run):
     def spoil(index, batch):
-        return batch | {"weights": batch["weights"] * (np.inf if index == 1 else 1)}
+        return batch | {"weights": np.where(index == 1, np.inf, batch["weights"]).astype(np.float32)}
 
     spoiled, history, _ = run(2, change=spoil)
     clean, _, _ = run(1)

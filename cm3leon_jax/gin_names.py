@@ -22,6 +22,8 @@ _CONFIGS = {
     "ClipConfig": "retrieval.clip.config",
     "RetrieverTrainingConfig": "retrieval.clip.config",
     "PrepareConfig": "data.prepare.config",
+    "SelectionConfig": "retrieval.selection",
+    "MemoryBankConfig": "retrieval.memory_bank",
     "PretrainingConfig": "data.settings",
     "ObjectiveConfig": "data.objective",
     "StreamConfig": "data.settings",

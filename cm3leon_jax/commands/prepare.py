@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from cm3leon_jax.data.prepare.config import PrepareConfig
+from cm3leon_jax.retrieval.memory_bank import MemoryBankConfig
+from cm3leon_jax.retrieval.selection import SelectionConfig
 
 
 def prepare(
-    source: str, text_tokenizer: str, image_tokenizer: str, retriever: str, directory: str, config: PrepareConfig
+    source: str,
+    text_tokenizer: str,
+    image_tokenizer: str,
+    retriever: str,
+    directory: str,
+    config: PrepareConfig,
+    selection: SelectionConfig,
+    memory_bank: MemoryBankConfig,
 ) -> None:
     """Turns the images and captions of SOURCE into documents for training, in DIRECTORY:
     tokenized, embedded, without duplicates, indexed for retrieval, each with its neighbours."""
@@ -22,7 +31,15 @@ def prepare(
     run_stage(
         directory,
         "prepare",
-        settings={"source": source, "models": [model.fingerprint for model in models], "config": config},
+        settings={
+            "source": source,
+            "models": [model.fingerprint for model in models],
+            "config": config,
+            "selection": selection,
+            "memory_bank": memory_bank,
+        },
         extendable={},
-        work=lambda: pipeline.prepare(opened, *models, f"{directory}/data", config),
+        work=lambda: pipeline.prepare(
+            opened, *models, f"{directory}/data", config, selection=selection, memory_bank=memory_bank
+        ),
     )

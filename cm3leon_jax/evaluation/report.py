@@ -25,8 +25,8 @@ class RunLayout:
     """Where the parts of a run lie, relative to its folder. What is not there is left out of the report."""
 
     results: str = RESULTS_FILE
-    gallery: str = "evaluation"  # gallery.json and its PNG files
-    decoder: str = "model"  # of this and the next two: training/metrics.jsonl
+    gallery: str = "evaluation/gallery"  # gallery.json and its PNG files
+    decoder: str = "decoder"  # of this and the next two: training/metrics.jsonl
     image_tokenizer: str = "image_tokenizer"
     retriever: str = "retriever"
     settings: str = "**/*.gin"  # operative configurations, a glob

@@ -76,7 +76,7 @@ def run(tmp_path_factory):
         ],
         "infills": [{"caption": "x", "hidden": picture(6), "filled": picture(7), "original": picture(8)}],
     }
-    write_gallery(run / "evaluation", gallery)
+    write_gallery(run / "evaluation" / "gallery", gallery)
     stated = [(Exists("red", "circle"), Count(1))] * 3
     shares = fact_shares(stated, [[True, True], [True, False], [False, False]])
     results = assemble_results(
@@ -90,12 +90,12 @@ def run(tmp_path_factory):
         }
     )
     write_json(run / "results.json", results)
-    training = run / "model" / "training"
+    training = run / "decoder" / "training"
     training.mkdir(parents=True)
     rows = [{"step": step, "train/loss_text": 3.0 / step, "train/loss_image": 4.0 / step} for step in range(1, 50)]
     rows.append({"step": 49, "eval/loss_text_retrieved_2": 0.123, "eval/loss_image_retrieved_2": float("nan")})
     (training / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (run / "model" / "operative.gin").write_text("train.steps = 7  # <b>bold</b>\n")
+    (run / "decoder" / "operative.gin").write_text("train.steps = 7  # <b>bold</b>\n")
     return run
 
 
@@ -158,9 +158,9 @@ def test_missing_parts_are_left_out_with_the_command_that_makes_them(tmp_path):
 
 
 def test_a_missing_picture_is_said(run, tmp_path):
-    gallery = read_gallery(run / "evaluation")
-    (tmp_path / "evaluation").mkdir()
-    write_json(tmp_path / "evaluation" / "gallery.json", gallery)
+    gallery = read_gallery(run / "evaluation" / "gallery")
+    (tmp_path / "evaluation" / "gallery").mkdir(parents=True)
+    write_json(tmp_path / "evaluation" / "gallery" / "gallery.json", gallery)
     assert "no picture" in Page(write_report(tmp_path).read_text(encoding="utf-8")).text
 
 

@@ -82,6 +82,8 @@ def test_dead_codes_move_to_where_latents_are_served_worst(codebook_mode):
 
 def test_between_revivals_dead_codes_stay():
     codebook = np.array([[0, 0], [100, 100]], np.float32)
-    after, _, revived = update(random(20, 2), codebook, quantizer.initial_usage(2, 2), step=9, revive_every=10)
+    after, _, revived = update(
+        jnp.asarray(random(20, 2)), codebook, quantizer.initial_usage(2, 2), step=9, revive_every=10
+    )
     assert int(revived) == 0
     np.testing.assert_array_equal(after[1], codebook[1])

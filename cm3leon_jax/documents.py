@@ -109,6 +109,20 @@ def segment_spans(ids: np.ndarray, vocabulary: Vocabulary) -> list[Span]:
     return [Span(left + 1, right) for left, right in itertools.pairwise(edges)]
 
 
+def positions(ids: np.ndarray, vocabulary: Vocabulary, stride: int) -> np.ndarray:
+    """The position of each id, int32 [length]: its index, as in the paper, where `stride` is 0.
+
+    With a stride, what follows a `<break>` begins at the next multiple of it. An image's tokens then stand at positions
+    that do not depend on the length of the text before it, which a small model learns in far fewer steps.
+    """
+    ids = np.asarray(ids)
+    places = np.arange(len(ids), dtype=np.int32)
+    if stride:
+        for follower in (np.flatnonzero(ids[:-1] == vocabulary.break_id) + 1).tolist():
+            places[follower:] += -places[follower] % stride
+    return places
+
+
 def mask(ids: np.ndarray, spans: Sequence[Span], vocabulary: Vocabulary) -> np.ndarray:
     """Hides each span behind `<sentinel:i>` and appends `<sentinel:i> span <eoss>` before the final `<eos>`.
 

@@ -77,6 +77,7 @@ def train(
                 length=stream.length,
                 batch_size=stream.batch_size,
                 limit=evaluation_documents,
+                position_stride=model.position_stride,
                 **share,
             )
             for count in range(3)
@@ -87,7 +88,7 @@ def train(
                 vocabulary,
                 training,
                 loop,
-                make_stream(mixture, stream, **share),
+                make_stream(mixture, stream, position_stride=model.position_stride, **share),
                 directory,
                 evaluation=evaluation,
                 on_step=write_samples if captions else None,

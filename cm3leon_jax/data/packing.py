@@ -19,10 +19,12 @@ PACKINGS = ("straddle", "whole")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Example:
-    """One sequence, ids int32 [n], n >= 2. The first `context` ids are read, but not learned or scored."""
+    """One sequence, ids int32 [n], n >= 2. The first `context` ids are read, but not learned or scored. `positions`
+    [n] are the ids' indices unless given."""
 
     ids: np.ndarray
     context: int = 0
+    positions: np.ndarray | None = None
 
     def pairs(self, length: int) -> int:
         """How many (token, target) pairs a row of `length` takes of it: an example longer than a row is cut at the
@@ -111,7 +113,7 @@ def row_of(examples: Sequence[Example], length: int) -> Row:
         row["tokens"][start:stop] = example.ids[:pairs]
         row["targets"][start:stop] = example.ids[1 : pairs + 1]
         row["weights"][start + max(example.context - 1, 0) : stop] = 1
-        row["positions"][start:stop] = np.arange(pairs)
+        row["positions"][start:stop] = np.arange(pairs) if example.positions is None else example.positions[:pairs]
         row["segments"][start:stop] = number
         start = stop
     return row

@@ -29,6 +29,7 @@ from cm3leon_jax.data.packing import Example, Row, pack_straddling, pack_whole, 
 from cm3leon_jax.data.randomness import keyed_rng, mixed, permuted
 from cm3leon_jax.data.settings import StreamConfig
 from cm3leon_jax.data.tasks import RandomAccess, tasks_and_rates
+from cm3leon_jax.documents import positions
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import fingerprint
 
@@ -37,10 +38,23 @@ _SAMPLE = 512  # examples packed to learn how many a row takes: 2% accurate
 
 
 def make_stream(
-    name: str, config: StreamConfig, *, split: str = "train", process_index: int = 0, process_count: int = 1
+    name: str,
+    config: StreamConfig,
+    *,
+    split: str = "train",
+    process_index: int = 0,
+    process_count: int = 1,
+    position_stride: int = 0,
 ) -> Stream:
-    """The batches of a registered mixture or task -> `runtime.loop.MakeBatches`, this process's rows of each batch."""
-    return Stream(name, config, split, process_index, process_count)
+    """The batches of a registered mixture or task -> `runtime.loop.MakeBatches`, this process's rows of each batch.
+
+    `position_stride` is the model's (`documents.positions`); only whole examples have positions of their own.
+    """
+    if position_stride and config.packing != "whole":
+        raise UserError(
+            "a position stride needs StreamConfig.packing = 'whole'; blocks that straddle count their tokens"
+        )
+    return Stream(name, config, split, process_index, process_count, position_stride)
 
 
 class Stream:
@@ -51,21 +65,25 @@ class Stream:
     `fill` is the share of tokens that are not padding, measured on a sample.
     """
 
-    def __init__(self, name: str, config: StreamConfig, split: str, process_index: int, process_count: int):
+    def __init__(
+        self, name: str, config: StreamConfig, split: str, process_index: int, process_count: int, stride: int
+    ):
         if config.lanes % process_count:
             raise UserError(f"{config.lanes} lanes do not divide among {process_count} processes; change lanes")
         self.config = config
+        self._stride = stride
         share = config.lanes // process_count
         self._own_lanes = range(process_index * share, (process_index + 1) * share)
         self._lane_rows = config.batch_size // config.lanes
         mixture = tasks_and_rates(name)
         self._tasks = [RandomAccess(task, split) for task, _ in mixture]
         self._rates = [rate for _, rate in mixture]
+        self._vocabulary = self._tasks[0].vocabulary
         for task in self._tasks:
             if not len(task):
                 raise UserError(f"task {task.name} has no examples in split {split!r}; prepare more data")
         named = {task.name: task.settings | {"rate": rate} for task, rate in zip(self._tasks, self._rates, strict=True)}
-        self._fingerprint = fingerprint(dataclasses.asdict(config), named)
+        self._fingerprint = fingerprint(dataclasses.asdict(config), stride, named)
         examples_per_row, self.fill = self._measure()
         self._set_deck_size(math.ceil(examples_per_row * self._lane_rows * config.chapter_steps))
         for task, first, last in zip(self._tasks, self._first_cards, self._first_cards[1:], strict=False):
@@ -103,7 +121,8 @@ class Stream:
 
     def _dealt(self, lane: int, deck: int) -> Iterator[Example]:
         for card in keyed_rng(self.config.seed, _DECK_STAGE, deck, lane).permutation(self._deck_size).tolist():
-            yield Example(self._ids(lane, deck, card))
+            ids = self._ids(lane, deck, card)
+            yield Example(ids, positions=positions(ids, self._vocabulary, self._stride) if self._stride else None)
 
     def _ids(self, lane: int, deck: int, card: int) -> np.ndarray:
         """The cards of a deck are each task's next examples, task behind task; lanes take turns in each task."""

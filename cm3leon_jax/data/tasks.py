@@ -170,6 +170,7 @@ class RandomAccess:
         if split not in source.splits:
             raise UserError(f"task {task.name} has no split {split!r}; it has {', '.join(source.splits)}")
         self.name = task.name
+        self.vocabulary: Vocabulary = task.output_features["tokens"].vocabulary.vocabulary
         self._source, self._preprocessors, self._split = source, preprocessors, split
 
     def __len__(self) -> int:

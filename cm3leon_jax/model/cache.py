@@ -24,7 +24,7 @@ Cache = dict[str, Any]
 def init_cache(config: DecoderConfig, batch: int, length: int, dtype: Any = None) -> Cache:
     """An empty cache of `length` slots: the longest prompt, padded, plus the tokens to be decoded after it.
 
-    In the compute dtype unless told; on a CPU in float32, where attention over a bfloat16 cache takes six times as long.
+    In the compute dtype unless told, but on a CPU in float32: attention over bfloat16 takes six times as long there.
     """
     shape = (batch, config.num_heads, length, config.head_dim)
     if dtype is None:
@@ -46,7 +46,13 @@ def init_cache(config: DecoderConfig, batch: int, length: int, dtype: Any = None
 
 
 def prefill(
-    params: Params, cache: Cache, tokens_BxP: jax.Array, lengths_B: jax.Array, *, config: DecoderConfig
+    params: Params,
+    cache: Cache,
+    tokens_BxP: jax.Array,
+    lengths_B: jax.Array,
+    *,
+    config: DecoderConfig,
+    positions_BxP: jax.Array | None = None,
 ) -> tuple[jax.Array, Cache]:
     """Runs right-padded prompts of `lengths_B` (at least 1) tokens -> (hidden [B, D] at each one's last token, cache).
 
@@ -58,7 +64,8 @@ def prefill(
         keys, values = (_write(buffer, layer, 0, x.swapaxes(1, 2)) for buffer, x in zip(buffers, (k, v), strict=True))
         return causal_attention(q, k, v, implementation=config.attention), (keys, values)
 
-    positions_BxP = jnp.broadcast_to(jnp.arange(padded), (batch, padded))
+    if positions_BxP is None:
+        positions_BxP = jnp.broadcast_to(jnp.arange(padded), (batch, padded))
     x_BxPxD = embed(params, tokens_BxP, positions_BxP, config)
     hidden_BxPxD, (keys, values) = run_layers(params, x_BxPxD, attend, (cache["keys"], cache["values"]), config=config)
     used = jnp.full((), padded, jnp.int32)
@@ -71,7 +78,7 @@ def decode_step(
 ) -> tuple[jax.Array, Cache]:
     """One more token in every row -> (hidden [B, D] at it, cache).
 
-    `positions_B` are the tokens' places in their sequences: `lengths_B + t` in step t. They choose the learned
+    `positions_B` are the tokens' places in their sequences: in step t usually `lengths_B + t`. They choose the learned
     positions alone; a row sees its whole prompt and every token decoded since, whatever they say.
     """
     used = cache["used"]

@@ -26,6 +26,9 @@ class DecoderConfig:
     num_heads: int
     vocab_size: int = 65_536  # rows of the embedding table: `Vocabulary.size`; training takes it from the data
     max_length: int = 4096  # tokens; rows of the position table
+    # 0: a token's position is its index, as in the paper. n: what follows a <break> begins at the next multiple of n
+    # (`documents.positions`); positions then run ahead of tokens, and max_length must hold them.
+    position_stride: int = 0
     activation: str = "gelu"  # "gelu" (exact, by erf: Hugging Face OPT's "gelu") or "relu" (OPT itself)
     qk_norm: bool = False  # LayerNorm on queries and keys of each head; Chameleon needed it at 7B
     norm_epsilon: float = 1e-5

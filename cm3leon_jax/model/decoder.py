@@ -68,7 +68,13 @@ def embed(params: Params, tokens_BxL: jax.Array, positions_BxL: jax.Array, confi
 
 
 def run_layers(
-    params: Params, x_BxLxD: jax.Array, attend_of_layer: Callable, carry: Any, *, config: DecoderConfig
+    params: Params,
+    x_BxLxD: jax.Array,
+    attend_of_layer: Callable,
+    carry: Any,
+    *,
+    config: DecoderConfig,
+    partitioning: Partitioning = UNPARTITIONED,
 ) -> tuple[jax.Array, Any]:
     """Runs all layers and the final LayerNorm.
 
@@ -79,7 +85,8 @@ def run_layers(
 
     def one_layer(x: jax.Array, carry: Any, layer: Any, weights: Params) -> tuple[jax.Array, Any]:
         block = bind(template, weights)
-        return block(x, lambda q, k, v: attend_of_layer(q, k, v, carry, layer))
+        x, carry = block(x, lambda q, k, v: attend_of_layer(q, k, v, carry, layer))
+        return partitioning.constrain(x, "batch", "length", "features"), carry
 
     if config.stack == "scan":
         body = _rematerialized(one_layer, config.remat)
@@ -134,7 +141,7 @@ def hidden_states(
 
     x_BxLxD = embed(params, tokens_BxL, positions_BxL, config)
     x_BxLxD = partitioning.constrain(x_BxLxD, "batch", "length", "features")
-    return run_layers(params, x_BxLxD, attend, None, config=config)[0]
+    return run_layers(params, x_BxLxD, attend, None, config=config, partitioning=partitioning)[0]
 
 
 def logits(

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from cm3leon_jax.documents import positions
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.decoder import Params, logical_axes
 from cm3leon_jax.model.partitioning import MeshConfig, Partitioning, make_mesh
@@ -82,7 +83,7 @@ def generate(
     ]
     bar = progress(label=label, total=len(jobs), unit="samples") if label else None
     results: dict[tuple[int, int], Generation] = {}
-    for batch_jobs, batch in _batches(jobs, batch_size, partitioning.batch_shards, config.max_length):
+    for batch_jobs, batch in _batches(jobs, batch_size, partitioning.batch_shards, config, vocabulary):
         draws, rule = batch_jobs[0].program
         tokens, logprob = decode(
             params,
@@ -119,33 +120,42 @@ def _check(config: DecoderConfig, vocabulary: Vocabulary, prompts: Sequence[Prom
             "use the tokenizers that the model was trained with"
         )
     for index, prompt in enumerate(prompts):
-        if prompt.length > config.max_length:
+        length = max(
+            int(positions(template[: start + prompt.steps], vocabulary, config.position_stride)[-1]) + 1
+            for template, start in zip((prompt.conditional, prompt.unconditional), prompt.start, strict=True)
+        )
+        if length > config.max_length:
             raise UserError(
-                f"prompt {index} with what it asks for takes {prompt.length} tokens and the model holds "
+                f"prompt {index} with what it asks for takes {length} positions and the model holds "
                 f"{config.max_length}; retrieve fewer documents, shorten the text or ask for less"
             )
 
 
-def _batches(jobs: Sequence[_Job], batch_size: int, shards: int, max_length: int) -> Iterator[tuple[list[_Job], Batch]]:
+def _batches(
+    jobs: Sequence[_Job], batch_size: int, shards: int, config: DecoderConfig, vocabulary: Vocabulary
+) -> Iterator[tuple[list[_Job], Batch]]:
     """Jobs in batches of one program. All batches of a program have one shape, so that it is compiled once a call."""
     ordered = sorted(jobs, key=lambda job: job.program)
     for _, group in itertools.groupby(ordered, key=lambda job: job.program):
         members = list(group)
         rows = min(batch_size, 1 << (len(members) - 1).bit_length())
         rows = -(-rows // shards) * shards
-        slots = min(bucket(max(max(job.prompt.start[: job.streams]) for job in members)), max_length)
+        slots = min(bucket(max(max(job.prompt.start[: job.streams]) for job in members)), config.max_length)
         steps = bucket(max(job.prompt.steps for job in members))
         for start in range(0, len(members), rows):
             some = members[start : start + rows]
-            yield some, _batch(some, rows, slots, steps)
+            yield some, _batch(some, (rows, slots, steps), vocabulary, config.position_stride)
 
 
-def _batch(jobs: Sequence[_Job], rows: int, slots: int, steps: int) -> Batch:
-    """Host arrays for `loop.decode`; the last job is repeated up to `rows`."""
+def _batch(jobs: Sequence[_Job], shape: tuple[int, int, int], vocabulary: Vocabulary, stride: int) -> Batch:
+    """Host arrays of (rows, prompt slots, steps) for `loop.decode`; the last job is repeated up to the rows."""
+    rows, slots, steps = shape
     streams = jobs[0].streams
     batch = {
         "tokens": np.full((rows, streams, slots), PAD_ID, np.int32),
+        "positions": np.zeros((rows, streams, slots), np.int32),
         "lengths": np.zeros((rows, streams), np.int32),
+        "next": np.zeros((rows, streams), np.int32),
         "forced": np.full((rows, streams, steps), PAD_ID, np.int32),
         "steps": np.zeros(rows, np.int32),
         "seeds": np.zeros((rows, 2), np.uint32),
@@ -156,6 +166,9 @@ def _batch(jobs: Sequence[_Job], rows: int, slots: int, steps: int) -> Batch:
         templates = (prompt.conditional, prompt.unconditional)[:streams]
         for stream, (template, start) in enumerate(zip(templates, prompt.start, strict=False)):
             batch["tokens"][row, stream, :start] = template[:start]
+            # No <break> is drawn, so behind the first step's token positions count tokens.
+            places = positions(template[: start + 1], vocabulary, stride)
+            batch["positions"][row, stream, :start], batch["next"][row, stream] = places[:-1], places[-1]
             batch["lengths"][row, stream] = start
             batch["forced"][row, stream, : prompt.steps] = template[start : start + prompt.steps]
         batch["steps"][row] = prompt.steps

@@ -25,7 +25,8 @@ from cm3leon_jax.sampling.prompts import DRAW, IMAGE, TEXT
 from cm3leon_jax.vocabulary import UNK_ID, Vocabulary
 
 Batch = dict[str, Any]
-"""tokens int32 [B, S, P], right-padded; lengths int32 [B, S] of them; forced int32 [B, S, T], `DRAW` where a token is
+"""tokens and their positions int32 [B, S, P], right-padded; lengths int32 [B, S] of them; next int32 [B, S], the
+position of the first step's token; forced int32 [B, S, T], `DRAW` where a token is
 to be drawn and the stream's given token elsewhere; steps int32 [B], how many of T count; seeds uint32 [B, 2], the
 prompt's own number and the sample's. S is 2 (with and without the text) for the rules in `rules.TWO_STREAMS`, else 1.
 """
@@ -56,7 +57,7 @@ def decode(
     # The weights are cast once here, not in every step.
     params = params | {"layers": jax.tree.map(lambda x: x.astype(config.dtype), params["layers"])}
     keys_B = row_keys(seed, batch["seeds"])
-    lengths = batch["lengths"].reshape(rows * streams)
+    lengths, first = batch["lengths"].reshape(rows * streams), batch["next"].reshape(rows * streams)
 
     def draw(state: dict, hidden: jax.Array) -> dict:
         step = state["step"]
@@ -78,7 +79,7 @@ def decode(
 
     def one_step(carry: tuple[dict, jax.Array, Any]) -> tuple[dict, jax.Array, Any]:
         state, hidden, cache = carry
-        positions = jnp.minimum(lengths + state["step"], config.max_length - 1)  # rows that are done run on
+        positions = jnp.minimum(first + state["step"], config.max_length - 1)  # rows that are done run on
         state = draw(state, hidden)
         hidden, cache = kv_cache.decode_step(params, cache, state["last"].reshape(-1), positions, config=config)
         return state, hidden, cache
@@ -91,7 +92,8 @@ def decode(
 
     cache = kv_cache.init_cache(config, rows * streams, prompt_slots + max_steps)
     tokens = batch["tokens"].reshape(rows * streams, prompt_slots)
-    hidden, cache = kv_cache.prefill(params, cache, tokens, lengths, config=config)
+    positions = batch["positions"].reshape(rows * streams, prompt_slots)
+    hidden, cache = kv_cache.prefill(params, cache, tokens, lengths, config=config, positions_BxP=positions)
     start = {
         "step": jnp.int32(0),
         "last": jnp.zeros((rows, streams), jnp.int32),

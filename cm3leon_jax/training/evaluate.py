@@ -32,7 +32,8 @@ def make_evaluate(
     )
 
     def mean_over(params: Params, batches: Iterable[dict[str, Any]]) -> dict[str, float]:
-        sums = [sums_of(params, put_batch(batch, partitioning))[1] for batch in batches]
+        # Each batch is waited for: on CPU devices, programs with collectives that queue behind each other can hang.
+        sums = [jax.device_get(sums_of(params, put_batch(batch, partitioning))[1]) for batch in batches]
         total = functools.reduce(functools.partial(jax.tree.map, lambda a, b: a + b), sums)
         return {name: float(value) for name, value in mean_losses(total).items()}
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cm3leon_jax.documents import Document, SequenceError, Span, assemble, mask, parse, segment_spans, unmask
+from cm3leon_jax.documents import Document, SequenceError, Span, assemble, mask, parse, positions, segment_spans, unmask
 from cm3leon_jax.vocabulary import EOS_ID, PAD_ID, UNK_ID, Vocabulary
 
 VOCABULARY = Vocabulary(text_size=20, image_size=10, num_sentinels=6, multiple_of=8)
@@ -198,3 +198,14 @@ def test_the_layout_is_the_papers():
     expected = [EOS_ID, S0, BREAK, i, i + 1, BREAK, TEXT + 2, BREAK, S1]
     expected += [S0, TEXT, TEXT + 1, EOSS, S1, i + 2, EOSS, EOS_ID]
     assert hidden.tolist() == expected
+
+
+def test_positions_are_indices_without_a_stride_and_aligned_behind_breaks_with_one():
+    vocabulary = Vocabulary(text_size=20, image_size=16, num_sentinels=4, multiple_of=8)
+    ids = assemble([Document([5, 6], [1, 2, 3]), Document([7], [4, 5])], vocabulary)
+    assert positions(ids, vocabulary, 0).tolist() == list(range(len(ids)))
+    #        <eos> 5  6  <break> 1  2  3  <break> 7  <break> 4   5  <eos>
+    assert positions(ids, vocabulary, 8).tolist() == [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 24, 25, 26]
+    # A generated sequence is placed as it was in training: the prompt's positions are those of the whole.
+    for end in range(1, len(ids)):
+        assert positions(ids[:end], vocabulary, 8).tolist() == positions(ids, vocabulary, 8)[:end].tolist()

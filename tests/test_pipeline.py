@@ -90,5 +90,7 @@ def test_the_whole_recipe(run, capsys):
     error = capsys.readouterr().err
     assert "prepared with another text tokenizer" in error and len(error.strip().splitlines()) == 1
     assert not (root / "decoder_2").exists()
-    assert run("train", "--gin.DecoderConfig.num_layers=2", prepared="prepared/data", **MODELS, directory="decoder") == 2
+    assert (
+        run("train", "--gin.DecoderConfig.num_layers=2", prepared="prepared/data", **MODELS, directory="decoder") == 2
+    )
     assert "model.num_layers: 1 there, 2 now" in capsys.readouterr().err

@@ -113,6 +113,9 @@ def _check_batch(batch: Mapping[str, np.ndarray], config: DecoderConfig, partiti
     rows, length = batch["tokens"].shape
     if length > config.max_length:
         raise UserError(f"sequences of {length} tokens, but max_length is {config.max_length}; make one of them fit")
+    reached = int(batch["positions"].max()) + 1
+    if reached > config.max_length:  # JAX would read the last row of the table instead, in silence
+        raise UserError(f"a sequence reaches position {reached}, but max_length is {config.max_length}; raise it")
     rows *= jax.process_count()
     if rows % partitioning.batch_shards:
         raise UserError(

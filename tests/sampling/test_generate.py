@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import sampling_reference as reference
 
-from cm3leon_jax.documents import Document, parse
+from cm3leon_jax.documents import Document, parse, positions
 from cm3leon_jax.model import decoder
 from cm3leon_jax.model.partitioning import MeshConfig, Partitioning, make_mesh
 from cm3leon_jax.runtime.errors import UserError
@@ -43,19 +43,25 @@ def images(make_document, vocabulary):
 
 
 @pytest.fixture(scope="module")
-def forward(params, config):
-    """Logits at the last token of two sequences, by the whole forward pass."""
+def forward(params, config, vocabulary):
+    return whole_forward_pass(params, config, vocabulary)
+
+
+def whole_forward_pass(params, config, vocabulary):
+    """-> a function that gives the logits at the last token of two sequences."""
 
     @jax.jit
-    def last_logits(params, tokens, lengths):
-        hidden = decoder.hidden_states(params, tokens, config=config)
+    def last_logits(params, tokens, places, lengths):
+        hidden = decoder.hidden_states(params, tokens, config=config, positions_BxL=places)
         return decoder.logits(params, hidden[np.arange(2), lengths - 1], config=config)
 
     def forward(sequences):
-        padded = np.zeros((2, config.max_length), np.int32)
-        for row, ids in zip(padded, sequences, strict=True):
-            row[: len(ids)] = ids
-        return np.asarray(last_logits(params, padded, np.array([len(ids) for ids in sequences])), np.float64)
+        padded, places = np.zeros((2, 2, config.max_length), np.int32)
+        for row, ids in enumerate(sequences):
+            padded[row, : len(ids)] = ids
+            places[row, : len(ids)] = positions(ids, vocabulary, config.position_stride)
+        lengths = np.array([len(ids) for ids in sequences])
+        return np.asarray(last_logits(params, padded, places, lengths), np.float64)
 
     return forward
 
@@ -103,6 +109,13 @@ def test_cached_batch_equals_a_plain_loop(rule, run, images, forward, vocabulary
     assert all(vocabulary.is_image(vocabulary.image_ids(result.image)).all() for result in results)
     assert all(len(result.image) == 12 for result in results)
     agree(results, images, forward, vocabulary, sampling)
+
+
+def test_positions_with_a_stride_are_those_of_the_whole_sequence(params, config, vocabulary, images):
+    strided = dataclasses.replace(config, position_stride=8)
+    sampling = dataclasses.replace(SETTINGS, rule="guided")
+    results = generate(params, strided, vocabulary, images, sampling, batch_size=4)
+    agree(results, images, whole_forward_pass(params, strided, vocabulary), vocabulary, sampling)
 
 
 def test_texts_equal_a_plain_loop_and_end_where_they_should(run, make_document, forward, vocabulary):
@@ -195,7 +208,7 @@ def test_buckets_hold_and_are_few():
 
 def test_what_does_not_fit_the_model_is_the_users_error(run, params, config, vocabulary, make_document):
     long = [prompts.text_to_image(make_document(0, text=85).text, [], image_tokens=12, vocabulary=vocabulary)]
-    with pytest.raises(UserError, match="99 tokens and the model holds 96"):
+    with pytest.raises(UserError, match="99 positions and the model holds 96"):
         run(long, SETTINGS)
     other = dataclasses.replace(vocabulary, text_size=60)
     with pytest.raises(UserError, match="tokenizers"):

@@ -21,6 +21,7 @@ from collections.abc import Callable
 
 from cm3leon_jax.commands import COMMANDS
 from cm3leon_jax.runtime.errors import EXIT_FINISHED, EXIT_START_AGAIN, EXIT_USER_ERROR, StartAgain, UserError
+from cm3leon_jax.runtime.platform import prepare_process
 
 GIN_CONFIGS = pathlib.Path(__file__).parent.parent / "gin_configs"
 
@@ -35,12 +36,10 @@ def main(argv: list[str] | None = None) -> int:
         name, *rest = argv
         if name not in COMMANDS:
             raise UserError(f"unknown command {name!r}{_nearest(name, COMMANDS)}; `cm3leon --help` lists them")
+        if name != "demo":  # the demo only starts other commands
+            prepare_process(argv)
         function = _load(name)
         options, gin_files, gin_bindings = _parse(name, function, rest)
-        if name != "demo":  # the demo only starts other commands
-            from cm3leon_jax.runtime.platform import prepare_process
-
-            prepare_process(argv)
         _call(name, function, options, gin_files, gin_bindings)
         return EXIT_FINISHED
     except UserError as error:

@@ -1,11 +1,11 @@
-"""Settings that must stand before JAX starts: devices, allocator, compilation cache."""
+"""Settings that must stand before a process starts: XLA's host devices and the allocator."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-# glibc told to keep XLA's temporaries mapped, in huge pages: 35% on a CPU training step (docs: README, "Speed").
+# glibc told to keep XLA's temporaries mapped, in huge pages: a CPU training step is up to 35% faster.
 _ALLOCATOR = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     "MALLOC_MMAP_MAX_": "0",
@@ -26,7 +26,6 @@ def prepare_process(argv: list[str], program: tuple[str, ...] = ("-m", "cm3leon_
     process starts, so the process replaces itself once (`os.execv`) by Python running `program` with the arguments
     `argv`, before anything heavy is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1") if not os.path.exists("/dev/accel0") else None
     if _has_accelerator() or os.environ.get("CM3LEON_PREPARED") == "1" or not sys.platform.startswith("linux"):
         return
     flags = os.environ.get("XLA_FLAGS", "")

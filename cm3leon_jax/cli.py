@@ -16,6 +16,7 @@ import logging
 import pathlib
 import re
 import sys
+import types
 import typing
 from collections.abc import Callable
 
@@ -76,11 +77,11 @@ def _load(name: str) -> Callable[..., None]:
 
 def _simple_type(annotation: object) -> type | None:
     """str, int, float, bool or list[str] of an option; None for a config dataclass."""
-    arguments = [part for part in typing.get_args(annotation) if part is not type(None)]
+    optional = [part for part in typing.get_args(annotation) if part is not type(None)]
+    if isinstance(annotation, types.UnionType) and len(optional) == 1:
+        annotation = optional[0]
     if typing.get_origin(annotation) is list:
         return list
-    if arguments:
-        annotation = arguments[0]
     return annotation if annotation in (str, int, float, bool) else None
 
 

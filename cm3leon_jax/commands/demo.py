@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from cm3leon_jax.runtime.errors import EXIT_FINISHED, EXIT_USER_ERROR, StartAgain, UserError
+from cm3leon_jax.runtime.errors import EXIT_FINISHED, EXIT_START_AGAIN, EXIT_USER_ERROR, StartAgain, UserError
 
 # Command -> folder below the run's in which it keeps its stage record, and what it is, for people.
 STAGES = {
@@ -81,5 +81,7 @@ def _run(command: str, arguments: list[str]) -> None:
     status = subprocess.run([sys.executable, "-m", "cm3leon_jax", command, *arguments], check=False).returncode
     if status == EXIT_USER_ERROR:
         raise UserError(f"`cm3leon {command}` could not go on (see above)")
+    if status == EXIT_START_AGAIN or status < 0:  # negative: a signal ended it
+        raise StartAgain(f"`cm3leon {command}` was interrupted; the same command continues from there")
     if status != EXIT_FINISHED:
-        raise StartAgain(f"`cm3leon {command}` ended with status {status}; the same command continues from there")
+        raise SystemExit(status)

@@ -34,6 +34,8 @@ def evaluate(
     from cm3leon_jax.runtime.model_folder import model_fingerprint
     from cm3leon_jax.sampling.pipeline import Generator
 
+    data = PreparedData(prepared)
+
     def work() -> None:
         generator = Generator.load(decoder, text_tokenizer, image_tokenizer, retriever=retriever, prepared=prepared)
         tokenizer = generator.image_tokenizer
@@ -49,7 +51,7 @@ def evaluate(
             config=config,
         )
         validation = read_json(f"{decoder}/../evaluation.json", what="held-out losses", make_with="cm3leon train")
-        bank = {"recall_at_10": PreparedData(prepared).manifest["memory_bank"]["recall_at_10"]}
+        bank = {"recall_at_10": data.manifest["memory_bank"]["recall_at_10"]}
         results = assemble_results(
             results,
             {"memory_bank": bank, "parameters": parameter_count(generator.config), "details": {"held_out": validation}},
@@ -62,7 +64,7 @@ def evaluate(
         settings={
             "source": source,
             "decoder": model_fingerprint(decoder),
-            "prepared": PreparedData(prepared).fingerprint,
+            "prepared": data.fingerprint,
             "sampling": sampling,
             "config": config,
             "split": split,

@@ -58,7 +58,8 @@ def main() -> None:
     import jax
 
     from cm3leon_jax.model.config import DecoderConfig, parameter_count, training_flops_per_token
-    from cm3leon_jax.model.partitioning import MeshConfig, Partitioning, make_mesh, put_batch
+    from cm3leon_jax.model.partitioning import MeshConfig, Partitioning, make_mesh
+    from cm3leon_jax.runtime.devices import put_batch
     from cm3leon_jax.training.optimizer import OptimizerConfig, make_optimizer
     from cm3leon_jax.training.step import StepConfig, init_state, make_train_step
     from cm3leon_jax.vocabulary import Vocabulary
@@ -81,7 +82,9 @@ def main() -> None:
     train_step = make_train_step(
         config, vocabulary, optimizer, 1000, partitioning, StepConfig(loss_chunk=arguments.loss_chunk)
     )
-    batch = put_batch(make_batch(arguments.rows, arguments.length, arguments.vocabulary), partitioning)
+    batch = put_batch(
+        make_batch(arguments.rows, arguments.length, arguments.vocabulary), partitioning.sharding("batch")
+    )
 
     started = time.perf_counter()
     state, metrics = jax.block_until_ready(train_step(state, batch))

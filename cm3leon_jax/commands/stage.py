@@ -14,6 +14,7 @@ from typing import Any
 from cm3leon_jax import __version__
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, read_json, write_json
+from cm3leon_jax.runtime.platform import seconds_waited
 
 STAGE_FILE = "stage.json"
 GIN_FILE = "operative.gin"
@@ -25,7 +26,8 @@ def run_stage(
     """Runs `work` unless `directory` already holds its result.
 
     `settings` are what the result depends on: a folder begun with other settings is refused. `extendable` ones (how
-    long to train, how often to log) may change: a longer run then continues. The time spent is added up over restarts.
+    long to train, how often to log) may change: a longer run then continues. The time spent, counted from the process's
+    start, is added up over restarts.
     """
     path = pathlib.Path(directory) / STAGE_FILE
     settings, extendable = _as_json(settings), _as_json(extendable)
@@ -39,7 +41,7 @@ def run_stage(
     record |= {"settings": settings, "extendable": extendable, "version": __version__, "finished": False}
     write_json(path, record)
     write_operative_gin(directory)
-    started = time.perf_counter()
+    started = time.perf_counter() - seconds_waited()
     try:
         work()
         record["finished"] = True

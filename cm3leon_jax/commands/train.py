@@ -30,11 +30,13 @@ def train(
     seed: int = 0,
     evaluation_documents: int = 256,
     sample_captions: int = 4,
+    codebook_start: bool = False,
 ) -> None:
     """Trains the decoder on PREPARED documents -> DIRECTORY/model, with checkpoints and metrics in DIRECTORY/training.
 
     Held-out loss is measured with 0, 1 and 2 retrieved documents; pictures drawn from held-out captions are written to
-    DIRECTORY/samples at each evaluation. Killed and started again, it continues with the very next batch."""
+    DIRECTORY/samples at each evaluation. Killed and started again, it continues with the very next batch.
+    With --codebook_start, image tokens' embeddings start from the image tokenizer's code vectors."""
     import dataclasses
 
     import jax
@@ -92,13 +94,16 @@ def train(
                 directory,
                 evaluation=evaluation,
                 on_step=write_samples if captions else None,
+                codebook=image.codebook if codebook_start else None,
             )
 
     settings = {"model": model, "optimizer": optimizer, "step": step, "stream": stream, "seed": seed}
     run_stage(
         directory,
         "train",
-        settings=settings | {"data": data.fingerprint, "pretraining": pretraining, "objective": objective},
+        settings=settings
+        | {"data": data.fingerprint, "pretraining": pretraining, "objective": objective}
+        | {"codebook_start": codebook_start},
         extendable={"loop": loop},
         work=work,
     )

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -111,9 +110,3 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
         raise UserError(f"{config} needs {math.prod(sizes)} devices and there are {len(devices)}; set one axis to -1")
     grid = mesh_utils.create_device_mesh(sizes, devices=list(devices), allow_split_physical_axes=True)
     return Mesh(grid, AXIS_NAMES, axis_types=(AxisType.Auto,) * len(AXIS_NAMES))
-
-
-def put_batch(batch: Any, partitioning: Partitioning) -> Any:
-    """Host arrays [rows, …] -> global arrays split over the batch axes. Each process passes its own rows."""
-    sharding = partitioning.sharding("batch")
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch)

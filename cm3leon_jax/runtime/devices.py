@@ -26,9 +26,9 @@ def batch_sharded(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def put_batch(batch: Any, mesh: Mesh) -> Any:
-    """Host arrays [batch, …] -> global arrays split over the mesh. Each process passes its own rows."""
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(batch_sharded(mesh), np.asarray(x)), batch)
+def put_batch(batch: Any, sharding: NamedSharding) -> Any:
+    """Host arrays [rows, …] -> global arrays of that sharding. Each process passes its own rows."""
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch)
 
 
 def map_batches(function: Any, *arrays: np.ndarray, batch_size: int, mesh: Mesh) -> np.ndarray:
@@ -44,6 +44,6 @@ def map_batches(function: Any, *arrays: np.ndarray, batch_size: int, mesh: Mesh)
         short = batch_size - len(rows[0])
         if short:
             rows = [np.concatenate([row, np.repeat(row[-1:], short, axis=0)]) for row in rows]
-        output = np.asarray(function(*(put_batch(row, mesh) for row in rows)))
+        output = np.asarray(function(*(put_batch(row, batch_sharded(mesh)) for row in rows)))
         outputs.append(output[: batch_size - short])
     return np.concatenate(outputs)

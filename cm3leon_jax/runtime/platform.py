@@ -1,9 +1,11 @@
-"""Settings that must stand before a process starts: XLA's host devices and the allocator."""
+"""The process itself: settings that must stand before it starts (XLA's host devices, the allocator), and since when it
+runs."""
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 
 # glibc told to keep XLA's temporaries mapped, in huge pages: a CPU training step is up to 35% faster.
 _ALLOCATOR = {
@@ -12,6 +14,15 @@ _ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": "100000000000",
     "MALLOC_TOP_PAD_": "268435456",
 }
+
+_STARTED = "CM3LEON_STARTED"
+
+
+def seconds_waited() -> float:
+    """Seconds since this process began, imports included, where it began with `prepare_process` and this is the first
+    call; else 0."""
+    started = os.environ.pop(_STARTED, None)
+    return max(time.time() - float(started), 0.0) if started else 0.0
 
 
 def _has_accelerator() -> bool:
@@ -26,6 +37,7 @@ def prepare_process(argv: list[str], program: tuple[str, ...] = ("-m", "cm3leon_
     process starts, so the process replaces itself once (`os.execv`) by Python running `program` with the arguments
     `argv`, before anything heavy is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault(_STARTED, str(time.time()))
     if _has_accelerator() or os.environ.get("CM3LEON_PREPARED") == "1" or not sys.platform.startswith("linux"):
         return
     flags = os.environ.get("XLA_FLAGS", "")

@@ -10,7 +10,8 @@ import jax
 
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.decoder import Params, logical_axes
-from cm3leon_jax.model.partitioning import Partitioning, put_batch
+from cm3leon_jax.model.partitioning import Partitioning
+from cm3leon_jax.runtime.devices import put_batch
 from cm3leon_jax.training.step import StepConfig, loss_sums, mean_losses
 from cm3leon_jax.vocabulary import Vocabulary
 
@@ -23,17 +24,18 @@ def make_evaluate(
     For a list named N the metrics are `loss_N`, `loss_text_N` and `loss_image_N`, so lists `retrieved_0` … give
     `loss_text_retrieved_0`. Each process passes its own rows. All batches have one shape.
     """
+    sharding = partitioning.sharding("batch")
     sums_of = jax.jit(
         functools.partial(
             loss_sums, config=config, vocabulary=vocabulary, step_config=step_config, partitioning=partitioning
         ),
-        in_shardings=(partitioning.tree(logical_axes(config)), partitioning.sharding("batch")),
+        in_shardings=(partitioning.tree(logical_axes(config)), sharding),
         out_shardings=partitioning.replicated(),
     )
 
     def mean_over(params: Params, batches: Iterable[dict[str, Any]]) -> dict[str, float]:
         # Each batch is waited for: on CPU devices, programs with collectives that queue behind each other can hang.
-        sums = [jax.device_get(sums_of(params, put_batch(batch, partitioning))[1]) for batch in batches]
+        sums = [jax.device_get(sums_of(params, put_batch(batch, sharding))[1]) for batch in batches]
         total = functools.reduce(functools.partial(jax.tree.map, lambda a, b: a + b), sums)
         return {name: float(value) for name, value in mean_losses(total).items()}
 

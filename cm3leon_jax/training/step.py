@@ -98,13 +98,14 @@ def state_shardings(
     params = partitioning.tree(logical_axes(config))
     abstract = jax.eval_shape(functools.partial(make_state, config=config, optimizer=optimizer), jax.random.key(0))
     replicated = partitioning.replicated()
-    opt_state = optax.tree_utils.tree_map_params(
-        optimizer,
-        lambda _, sharding: sharding,
-        abstract["opt_state"],
-        params,
-        transform_non_params=lambda _: replicated,
-    )
+    # A moment's path ends as its parameter's does; what has no parameter (counters) is replicated.
+    by_path = dict(jax.tree_util.tree_leaves_with_path(params))
+
+    def of_moment(path: tuple, _: Any) -> jax.sharding.Sharding:
+        ends = (path[start:] for start in range(len(path)))
+        return next((by_path[end] for end in ends if end in by_path), replicated)
+
+    opt_state = jax.tree_util.tree_map_with_path(of_moment, abstract["opt_state"])
     return {"params": params, "opt_state": opt_state, "step": replicated, "skipped": replicated}
 
 
@@ -132,7 +133,7 @@ def make_train_step(
         raise UserError(
             f"vocab_size {config.vocab_size} is less than the {vocabulary.used} ids of the data; set it to it"
         )
-    optimizer = make_optimizer(optimizer_config, steps)
+    optimizer = make_optimizer(optimizer_config, steps, partitioning)
     schedule = learning_rate_schedule(optimizer_config, steps)
     sums_of = functools.partial(
         loss_sums, config=config, vocabulary=vocabulary, step_config=step_config, partitioning=partitioning

@@ -13,11 +13,13 @@ import numpy as np
 from cm3leon_jax.model.config import DecoderConfig, parameter_count
 from cm3leon_jax.model.decoder import Params, logical_axes
 from cm3leon_jax.model.folder import save_decoder
-from cm3leon_jax.model.partitioning import AxisRules, MeshConfig, Partitioning, make_mesh, put_batch
+from cm3leon_jax.model.partitioning import AxisRules, MeshConfig, Partitioning, make_mesh
+from cm3leon_jax.runtime.devices import put_batch
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, write_json
 from cm3leon_jax.runtime.loop import MakeBatches, run_loop
 from cm3leon_jax.runtime.settings import LoopConfig
+from cm3leon_jax.training.codebook_start import with_codebook
 from cm3leon_jax.training.evaluate import make_evaluate
 from cm3leon_jax.training.optimizer import OptimizerConfig, make_optimizer
 from cm3leon_jax.training.step import State, StepConfig, init_state, make_train_step, state_of, state_shardings
@@ -47,26 +49,39 @@ def train_decoder(
     evaluation: Mapping[str, Sequence[dict[str, np.ndarray]]] | None = None,
     on_step: Callable[[int, Params], None] | None = None,
     initial_params: Params | None = None,
+    codebook: np.ndarray | None = None,
 ) -> Params:
     """Trains, or continues training, and returns the final parameters (arrays on the mesh).
 
     Below `directory`: `training/` (checkpoints, metrics), `model/` (the decoder: `model.folder`), `evaluation.json`.
     `make_batches` gives this process's rows of each batch; `evaluation` names lists of batches (`evaluate.py`);
-    `on_step(step, params)` runs before each evaluation; `initial_params` starts from a trained model.
+    `on_step(step, params)` runs before each evaluation; `initial_params` starts from a trained model; with `codebook`,
+    the image tokenizer's code vectors [K, C], a new model's image tokens start from them (`codebook_start.py`).
     """
     directory = pathlib.Path(directory)
     partitioning = Partitioning(make_mesh(training.mesh), training.rules)
     state = _initial_state(config, training, loop.steps, partitioning, initial_params)
+    if codebook is not None and initial_params is None:
+        state["params"] = with_codebook(
+            state["params"],
+            codebook,
+            vocabulary,
+            std=config.init_std,
+            seed=training.seed,
+            sharding=partitioning.tree(logical_axes(config))["embedding"]["tokens"],
+        )
     evaluate = make_evaluate(config, vocabulary, partitioning, training.step)
     last_evaluation: dict[str, float] = {}
     length = 0
+
+    sharding = partitioning.sharding("batch")
 
     def placed(position: dict | None) -> Iterator[tuple[Any, dict]]:
         nonlocal length
         for batch, following in make_batches(position):
             _check_batch(batch, config, partitioning)
             length = batch["tokens"].shape[1]
-            yield put_batch(batch, partitioning), following
+            yield put_batch(batch, sharding), following
 
     def on_evaluation(state: State, step: int) -> dict[str, float]:
         last_evaluation.clear()
@@ -100,7 +115,7 @@ def train_decoder(
 def _initial_state(
     config: DecoderConfig, training: TrainingConfig, steps: int, partitioning: Partitioning, params: Params | None
 ) -> State:
-    optimizer = make_optimizer(training.optimizer, steps)
+    optimizer = make_optimizer(training.optimizer, steps, partitioning)
     if params is None:
         return init_state(training.seed, config, optimizer, partitioning)
     placed = jax.device_put(params, partitioning.tree(logical_axes(config)))

@@ -1,6 +1,7 @@
 """A stage runs once, refuses other settings, may be extended, and records what it cost."""
 
 import json
+import time
 
 import pytest
 
@@ -43,6 +44,14 @@ def test_a_longer_run_continues(tmp_path):
     _run(tmp_path, calls)
     _run(tmp_path, calls, extendable={"steps": 20})
     assert calls == [1, 1]
+
+
+def test_the_start_of_the_process_counts_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("CM3LEON_STARTED", str(time.time() - 60))
+    for name in ("first", "second"):
+        _run(tmp_path / name, [])
+    first, second = (json.loads((tmp_path / name / STAGE_FILE).read_text())["seconds"] for name in ("first", "second"))
+    assert 60 <= first < 120 and second < 60
 
 
 def test_an_interrupted_stage_is_not_finished_and_its_time_counts(tmp_path):

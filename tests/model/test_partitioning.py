@@ -4,7 +4,8 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 from cm3leon_jax.model.decoder import logical_axes
-from cm3leon_jax.model.partitioning import UNPARTITIONED, AxisRules, MeshConfig, Partitioning, make_mesh, put_batch
+from cm3leon_jax.model.partitioning import UNPARTITIONED, AxisRules, MeshConfig, Partitioning, make_mesh
+from cm3leon_jax.runtime.devices import put_batch
 from cm3leon_jax.runtime.errors import UserError
 
 
@@ -31,6 +32,6 @@ def test_parameters_lie_as_their_axes_say(config):
 
 def test_batches_are_split_over_the_batch_axes():
     partitioning = Partitioning(make_mesh(MeshConfig(data=1, fsdp=2)))
-    batch = put_batch({"tokens": np.arange(8).reshape(4, 2)}, partitioning)
+    batch = put_batch({"tokens": np.arange(8).reshape(4, 2)}, partitioning.sharding("batch"))
     assert batch["tokens"].addressable_shards[0].data.shape == (2, 2)
     assert partitioning.batch_shards == 2 and UNPARTITIONED.batch_shards == 1

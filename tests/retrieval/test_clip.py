@@ -234,7 +234,7 @@ def test_loss_equals_numpy_and_does_not_depend_on_the_devices(tokenizer):
     )
     mesh = data_mesh()
     assert mesh.size == 2
-    sharded = put_batch(batch, mesh)
+    sharded = put_batch(batch, batch_sharded(mesh))
     assert sharded["images"].sharding == batch_sharded(mesh)
     loss, _ = jax.jit(contrastive_loss, static_argnames="config")(params, sharded, config=config)
     np.testing.assert_allclose(loss, (by_text.mean() + by_image.mean()) / 2, rtol=1e-5)

@@ -5,7 +5,8 @@ import jax
 import numpy as np
 import pytest
 
-from cm3leon_jax.model.partitioning import MeshConfig, Partitioning, make_mesh, put_batch
+from cm3leon_jax.model.partitioning import MeshConfig, Partitioning, make_mesh
+from cm3leon_jax.runtime.devices import put_batch
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.training.evaluate import make_evaluate
 from cm3leon_jax.training.optimizer import make_optimizer
@@ -42,7 +43,7 @@ def run(compiled, batch_of_step):
         partitioning, new_state, step = compiled(mesh, accumulate)
         state, history = new_state(), []
         for index in range(steps):
-            batch = put_batch(change(index, batch_of_step(index)), partitioning)
+            batch = put_batch(change(index, batch_of_step(index)), partitioning.sharding("batch"))
             state, metrics = jax.block_until_ready(step(state, batch))
             history.append({name: float(value) for name, value in metrics.items()})
         return jax.device_get(state), history, step
@@ -128,5 +129,7 @@ def test_bfloat16_learns_as_float32_does(config, vocabulary, optimizer_config, p
     state = init_state(0, half, make_optimizer(optimizer_config, STEPS), partitioning)
     step = make_train_step(half, vocabulary, optimizer_config, STEPS, partitioning, StepConfig(loss_chunk=8))
     for index in range(STEPS):
-        state, metrics = jax.block_until_ready(step(state, put_batch(batch_of_step(index), partitioning)))
+        state, metrics = jax.block_until_ready(
+            step(state, put_batch(batch_of_step(index), partitioning.sharding("batch")))
+        )
     assert float(metrics["loss"]) == pytest.approx(usual[1][-1]["loss"], abs=0.05)

@@ -20,7 +20,7 @@ from cm3leon_jax.retrieval.clip.encoders import bind, init_params
 from cm3leon_jax.retrieval.clip.inputs import resize, tokenize
 from cm3leon_jax.retrieval.clip.recall import cross_modal_recall
 from cm3leon_jax.retrieval.clip.retriever import Retriever, normalized
-from cm3leon_jax.runtime.devices import data_mesh, put_batch, replicated
+from cm3leon_jax.runtime.devices import batch_sharded, data_mesh, put_batch, replicated
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, write_json
 from cm3leon_jax.runtime.loop import batches_by_step, run_loop
@@ -58,7 +58,7 @@ def train_retriever(
             )
         tokens, lengths = tokenize(captions, text_tokenizer, config.context_length)
         images = resize(images, config.image_resolution)
-        return put_batch({"images": images, "tokens": tokens, "lengths": lengths}, mesh)
+        return put_batch({"images": images, "tokens": tokens, "lengths": lengths}, batch_sharded(mesh))
 
     def evaluate(state: dict, _: int) -> dict[str, float]:
         return recall(Retriever(config, jax.device_get(state["params"]), text_tokenizer), evaluation)

@@ -68,7 +68,6 @@ class ImageTokenizerTraining:
     batch_size: int = 256  # images, of all devices together; a multiple of their number
     seed: int = 0  # of the initialisation and of the codes' revival
 
-    optimizer: str = "adam"  # or "muon": Muon for convolution kernels, Adam for the rest; learns in far fewer steps
     start: str = "random"  # or "patches": from principal components and k-means of patches; see warm_start.py
     start_images: int = 2048  # images that start = "patches" looks at
     encoder_rate: float = 1.0  # share of the learning rate for the encoder; lower where the start is good already
@@ -107,5 +106,3 @@ class ImageTokenizerTraining:
             raise UserError(f"codebook is {self.codebook!r}; name 'ema' or 'loss'")
         if self.start not in ("random", "patches"):
             raise UserError(f"start is {self.start!r}; name 'random' or 'patches'")
-        if self.optimizer not in ("adam", "muon"):
-            raise UserError(f"optimizer is {self.optimizer!r}; name 'adam' or 'muon'")

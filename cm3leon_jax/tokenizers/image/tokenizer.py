@@ -76,6 +76,11 @@ class ImageTokenizer:
     def num_codes(self) -> int:
         return self.config.num_codes
 
+    @property
+    def codebook(self) -> np.ndarray:
+        """Code vectors, float32 [K, C]."""
+        return np.asarray(self._params["quantize"]["embedding"])
+
     def encode(self, images: np.ndarray) -> np.ndarray:
         """uint8 [N, R, R, 3] -> int32 [N, T]. Raises `ValueError` on another shape or type."""
         images = np.asarray(images)

@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from PIL import Image
 
-from cm3leon_jax.runtime.devices import data_mesh, put_batch, replicated
+from cm3leon_jax.runtime.devices import batch_sharded, data_mesh, put_batch, replicated
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, write_json, written_aside
 from cm3leon_jax.runtime.loop import batches_by_step, run_loop
@@ -93,7 +93,7 @@ def _compiled_step(trainer: Trainer, mesh: Mesh) -> Callable[[State, tuple[int, 
     step = {flag: compile_on_mesh(functools.partial(trainer.train_step, adversarial=flag)) for flag in (False, True)}
 
     def train_step(state: State, batch: tuple[int, np.ndarray]) -> tuple[State, Metrics]:
-        number, images = batch[0], put_batch(batch[1], mesh)
+        number, images = batch[0], put_batch(batch[1], batch_sharded(mesh))
         if number == trainer.training.quantize_from_step and trainer.training.start == "random":
             state = start_codebook(state, images)
         return step[trainer.adversarial(number)](state, images)

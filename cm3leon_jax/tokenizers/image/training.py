@@ -18,7 +18,6 @@ from cm3leon_jax.tokenizers.image.adversary import Adversary, Metrics
 from cm3leon_jax.tokenizers.image.autoencoder import bind, init_params
 from cm3leon_jax.tokenizers.image.config import ImageTokenizerConfig, ImageTokenizerTraining
 from cm3leon_jax.tokenizers.image.losses import reconstruction_loss
-from cm3leon_jax.tokenizers.image.optimizer import make_optimizer
 
 State = dict[str, Any]
 _ENCODER = ("encoder", "quant_conv")  # parameters before the codebook
@@ -46,8 +45,8 @@ class Trainer:
             steps,
             end_value=training.learning_rate * training.final_learning_rate,
         )
-        self._optimizer = make_optimizer(
-            training.optimizer, self.learning_rate, betas=training.betas, clip_norm=training.clip_norm
+        self._optimizer = optax.chain(
+            optax.clip_by_global_norm(training.clip_norm), optax.adam(self.learning_rate, *training.betas)
         )
         self._adversary = Adversary(training) if self.adversarial(steps - 1) else None
 

@@ -8,7 +8,7 @@ from PIL import Image
 from tiny_tokenizer import LOOP, TINY, TRAINING, batch_of_step, squares
 
 from cm3leon_jax.runtime.checkpoints import Checkpoints
-from cm3leon_jax.runtime.devices import data_mesh, put_batch
+from cm3leon_jax.runtime.devices import batch_sharded, data_mesh, put_batch
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.loop import LoopConfig
 from cm3leon_jax.runtime.metrics import read_metrics
@@ -72,7 +72,7 @@ def test_codes_learned_by_gradient_and_the_same_on_one_device_as_on_two():
     state, images = jax.jit(trainer.start_codebook)(trainer.init_state(), batch_of_step(0)), batch_of_step(1)
     step = jax.jit(trainer.train_step, static_argnames="adversarial")
     alone, metrics = step(state, images, adversarial=False)
-    together, _ = step(state, put_batch(images, data_mesh()), adversarial=False)
+    together, _ = step(state, put_batch(images, batch_sharded(data_mesh())), adversarial=False)
     # Adam's first update is the gradient's sign, so where the gradient is nothing but rounding, updates may differ.
     close = jax.tree.map(lambda a, b: np.isclose(a, b, atol=1e-5).mean(), alone["params"], together["params"])
     assert min(jax.tree.leaves(close)) > 0.97

@@ -1,0 +1,107 @@
+"""The demo is public commands in a row: killed in the middle and started again, it continues."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+TINY = pathlib.Path(__file__).parent.parent / "tiny.gin"
+SETTINGS = """
+ScenesConfig.resolution = 32
+ScenesConfig.train = 96
+ScenesConfig.validation = 8
+ScenesConfig.test = 8
+EvaluationConfig.examples = 4
+EvaluationConfig.best_of = 2
+EvaluationConfig.best_of_examples = 2
+EvaluationConfig.shown = 2
+SOURCE = 'scenes:run/scenes/data'
+TEXT = 'run/text_tokenizer/model'
+IMAGE = 'run/image_tokenizer/model'
+RETRIEVER = 'run/retriever/model'
+PREPARED = 'run/prepared/data'
+DECODER = 'run/decoder/model'
+demo.directory = 'run'
+scenes.directory = 'run/scenes'
+train_text_tokenizer.source = %SOURCE
+train_text_tokenizer.directory = 'run/text_tokenizer'
+train_image_tokenizer.source = %SOURCE
+train_image_tokenizer.directory = 'run/image_tokenizer'
+train_retriever.source = %SOURCE
+train_retriever.text_tokenizer = %TEXT
+train_retriever.directory = 'run/retriever'
+prepare.source = %SOURCE
+prepare.text_tokenizer = %TEXT
+prepare.image_tokenizer = %IMAGE
+prepare.retriever = %RETRIEVER
+prepare.directory = 'run/prepared'
+train.prepared = %PREPARED
+train.text_tokenizer = %TEXT
+train.image_tokenizer = %IMAGE
+train.directory = 'run/decoder'
+evaluate.source = %SOURCE
+evaluate.decoder = %DECODER
+evaluate.prepared = %PREPARED
+evaluate.text_tokenizer = %TEXT
+evaluate.image_tokenizer = %IMAGE
+evaluate.retriever = %RETRIEVER
+evaluate.directory = 'run/evaluation'
+"""
+
+
+@pytest.fixture
+def demo(tmp_path):
+    """Starts the demo in a process group of its own; its output is a pipe of lines."""
+    (tmp_path / "demo.gin").write_text(SETTINGS)
+    command = [sys.executable, "-m", "cm3leon_jax", "demo", "--gin_file", str(TINY), "--gin_file", "demo.gin"]
+    running = []
+
+    def start() -> subprocess.Popen:
+        process = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env=os.environ | {"CM3LEON_PREPARED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_killed_in_the_middle_it_continues(demo, tmp_path):
+    killed = demo()
+    for line in killed.stdout:
+        if line.startswith("[3/7]"):
+            os.killpg(killed.pid, signal.SIGKILL)
+            break
+    assert killed.wait() == -signal.SIGKILL
+    assert json.loads((tmp_path / "run/text_tokenizer/stage.json").read_text())["finished"]
+
+    output, _ = demo().communicate(timeout=600)
+    assert (tmp_path / "run/report.html").stat().st_size > 10_000, output
+    assert "scenes: run/scenes is finished; nothing to do" in output
+    assert "train: run/decoder is finished" not in output
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    assert set(results["text_to_image"]) == {"plain", "top_p", "guided", "cdk", "ceiling"}
+    seconds = results["seconds"]
+    assert len(seconds) == 8 and min(seconds.values()) > 0
+    assert seconds["total"] == pytest.approx(sum(seconds.values()) - seconds["total"])
+    assert None not in (results["captioning"]["facts_true"], results["memory_bank"]["recall_at_10"])
+    assert results["peak_memory_gib"] > 0.1 and results["parameters"] > 0
+
+    # Started again, there is nothing left to do but the page, and no figure changes.
+    output, _ = demo().communicate(timeout=600)
+    assert output.count("nothing to do") == 7, output
+    assert json.loads((tmp_path / "run/results.json").read_text())["seconds"] == seconds

@@ -109,16 +109,46 @@ def segment_spans(ids: np.ndarray, vocabulary: Vocabulary) -> list[Span]:
     return [Span(left + 1, right) for left, right in itertools.pairwise(edges)]
 
 
-def positions(ids: np.ndarray, vocabulary: Vocabulary, stride: int) -> np.ndarray:
-    """The position of each id, int32 [length]: its index, as in the paper, where `stride` is 0.
+@dataclasses.dataclass(frozen=True)
+class PositionRule:
+    """How positions are counted. As it stands here, a token's position is its index, as in the paper.
 
-    With a stride, what follows a `<break>` begins at the next multiple of it. An image's tokens then stand at positions
-    that do not depend on the length of the text before it, which a small model learns in far fewer steps.
+    Small models learn in far fewer steps what always stands at the same positions, so: `stride` n lets what follows a
+    `<break>` begin at the next multiple of n, whatever the length of the text before an image; `query_at` m lets the
+    last document (the query) begin at m, whatever the number of retrieved documents before it.
+    """
+
+    stride: int = 0
+    query_at: int = 0
+
+
+COUNTED = PositionRule()  # the paper's
+
+
+def positions(ids: np.ndarray, vocabulary: Vocabulary, rule: PositionRule) -> np.ndarray:
+    """The position of each id of a sequence, masked or not, or of one that lacks something behind its last `<break>`.
+
+    int32 [length]. Raises `SequenceError` where the retrieved documents take more than `query_at` positions.
     """
     ids = np.asarray(ids)
-    places = np.arange(len(ids), dtype=np.int32)
+    breaks = np.flatnonzero(ids == vocabulary.break_id)
+    if not rule.query_at:
+        return _aligned(len(ids), breaks, rule.stride)
+    query = int(breaks[-2]) + 1 if len(breaks) > 1 else 1  # behind <eos>, or the <break> that ends the one before it
+    before = _aligned(query + 1, breaks[breaks < query], rule.stride)
+    if before[-1] > rule.query_at:
+        raise SequenceError(
+            f"the retrieved documents take {before[-1]} positions and query_at is {rule.query_at}; retrieve fewer, or "
+            "train with a higher query_at"
+        )
+    behind = _aligned(len(ids) - query, breaks[breaks >= query] - query, rule.stride)
+    return np.concatenate([before[:-1] - before[-1], behind]) + np.int32(rule.query_at)
+
+
+def _aligned(length: int, breaks: np.ndarray, stride: int) -> np.ndarray:
+    places = np.arange(length, dtype=np.int32)
     if stride:
-        for follower in (np.flatnonzero(ids[:-1] == vocabulary.break_id) + 1).tolist():
+        for follower in (breaks[breaks < length - 1] + 1).tolist():
             places[follower:] += -places[follower] % stride
     return places
 

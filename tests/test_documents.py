@@ -7,7 +7,19 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cm3leon_jax.documents import Document, SequenceError, Span, assemble, mask, parse, positions, segment_spans, unmask
+from cm3leon_jax.documents import (
+    COUNTED,
+    Document,
+    PositionRule,
+    SequenceError,
+    Span,
+    assemble,
+    mask,
+    parse,
+    positions,
+    segment_spans,
+    unmask,
+)
 from cm3leon_jax.vocabulary import EOS_ID, PAD_ID, UNK_ID, Vocabulary
 
 VOCABULARY = Vocabulary(text_size=20, image_size=10, num_sentinels=6, multiple_of=8)
@@ -203,9 +215,31 @@ def test_the_layout_is_the_papers():
 def test_positions_are_indices_without_a_stride_and_aligned_behind_breaks_with_one():
     vocabulary = Vocabulary(text_size=20, image_size=16, num_sentinels=4, multiple_of=8)
     ids = assemble([Document([5, 6], [1, 2, 3]), Document([7], [4, 5])], vocabulary)
-    assert positions(ids, vocabulary, 0).tolist() == list(range(len(ids)))
+    assert positions(ids, vocabulary, COUNTED).tolist() == list(range(len(ids)))
     #        <eos> 5  6  <break> 1  2  3  <break> 7  <break> 4   5  <eos>
-    assert positions(ids, vocabulary, 8).tolist() == [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 24, 25, 26]
+    rule = PositionRule(stride=8)
+    assert positions(ids, vocabulary, rule).tolist() == [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 24, 25, 26]
     # A generated sequence is placed as it was in training: the prompt's positions are those of the whole.
     for end in range(1, len(ids)):
-        assert positions(ids[:end], vocabulary, 8).tolist() == positions(ids, vocabulary, 8)[:end].tolist()
+        assert positions(ids[:end], vocabulary, rule).tolist() == positions(ids, vocabulary, rule)[:end].tolist()
+
+
+def test_the_query_begins_at_one_position_whatever_was_retrieved():
+    vocabulary = Vocabulary(text_size=20, image_size=16, num_sentinels=4, multiple_of=8)
+    rule = PositionRule(stride=8, query_at=32)
+    query = Document([5, 6], [1, 2, 3])
+    for retrieved in ([], [Document([7], [4, 5])], [Document([7], [4, 5])] * 2):
+        ids = assemble([*retrieved, query], vocabulary)
+        places = positions(ids, vocabulary, rule)
+        assert places[-7:].tolist() == [32, 33, 34, 40, 41, 42, 43]  # 5  6  <break> 1  2  3  <eos>
+        assert (np.diff(places) > 0).all() and places[0] >= 0
+        # So it is where the text is hidden and moved, and where the image is still to be drawn.
+        text = segment_spans(ids, vocabulary)[-2]
+        hidden = positions(mask(ids, [text], vocabulary), vocabulary, rule)
+        assert hidden[text.start :].tolist() == [32, 33, 40, 41, 42, 43, 44, 45, 46, 47]
+        for end in range(len(ids) - 4, len(ids)):
+            assert positions(ids[:end], vocabulary, rule).tolist() == places[:end].tolist()
+    one, *_ = positions(assemble([Document([7], [4, 5]), query], vocabulary), vocabulary, rule)
+    assert one == 16
+    with pytest.raises(SequenceError, match="retrieve fewer"):
+        positions(assemble([Document([7], [4, 5])] * 3 + [query], vocabulary), vocabulary, rule)

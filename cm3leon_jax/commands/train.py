@@ -79,7 +79,7 @@ def train(
                 length=stream.length,
                 batch_size=stream.batch_size,
                 limit=evaluation_documents,
-                position_stride=model.position_stride,
+                position_rule=model.position_rule,
                 **share,
             )
             for count in range(3)
@@ -90,7 +90,7 @@ def train(
                 vocabulary,
                 training,
                 loop,
-                make_stream(mixture, stream, position_stride=model.position_stride, **share),
+                make_stream(mixture, stream, position_rule=model.position_rule, **share),
                 directory,
                 evaluation=evaluation,
                 on_step=write_samples if captions else None,

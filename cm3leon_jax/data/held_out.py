@@ -10,7 +10,7 @@ from cm3leon_jax.data.packing import Example, Row, pack_whole, row_of, stack
 from cm3leon_jax.data.preprocessors import as_document
 from cm3leon_jax.data.records import PreparedDocument
 from cm3leon_jax.data.shards import BANK_SPLIT, PreparedData, PreparedSplit
-from cm3leon_jax.documents import assemble, positions
+from cm3leon_jax.documents import COUNTED, PositionRule, assemble, positions
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.vocabulary import Vocabulary
 
@@ -25,7 +25,7 @@ def evaluation_batches(
     length: int,
     batch_size: int,
     limit: int | None = None,
-    position_stride: int = 0,
+    position_rule: PositionRule = COUNTED,
     process_index: int = 0,
     process_count: int = 1,
 ) -> list[Row]:
@@ -44,7 +44,7 @@ def evaluation_batches(
         raise UserError(f"split {split!r} of {data.directory} has no documents to evaluate on; prepare more data")
     bank, vocabulary = data.split(BANK_SPLIT), data.vocabulary
     examples = (
-        _example(documents[index], bank, vocabulary, retrieved, length, position_stride) for index in range(count)
+        _example(documents[index], bank, vocabulary, retrieved, length, position_rule) for index in range(count)
     )
     rows = list(pack_whole(examples, length, _LOOKAHEAD))
     rows += [row_of([], length)] * (-len(rows) % batch_size)
@@ -52,7 +52,12 @@ def evaluation_batches(
 
 
 def _example(
-    document: PreparedDocument, bank: PreparedSplit, vocabulary: Vocabulary, retrieved: int, length: int, stride: int
+    document: PreparedDocument,
+    bank: PreparedSplit,
+    vocabulary: Vocabulary,
+    retrieved: int,
+    length: int,
+    rule: PositionRule,
 ) -> Example:
     query = as_document(document)
     found = [as_document(bank[int(place)]) for place in document.neighbours_by_text[:retrieved]]
@@ -60,7 +65,7 @@ def _example(
         ids = assemble([*found, query], vocabulary)
         if len(ids) - 1 <= length or not found:
             scored = len(query.text) + len(query.image) + 2  # with <break> between and <eos> behind
-            return Example(ids, len(ids) - scored, positions(ids, vocabulary, stride))
+            return Example(ids, len(ids) - scored, positions(ids, vocabulary, rule))
         found.pop()
 
 

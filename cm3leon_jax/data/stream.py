@@ -29,7 +29,7 @@ from cm3leon_jax.data.packing import Example, Row, pack_straddling, pack_whole, 
 from cm3leon_jax.data.randomness import keyed_rng, mixed, permuted
 from cm3leon_jax.data.settings import StreamConfig
 from cm3leon_jax.data.tasks import RandomAccess, tasks_and_rates
-from cm3leon_jax.documents import positions
+from cm3leon_jax.documents import COUNTED, PositionRule, SequenceError, positions
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import fingerprint
 
@@ -44,17 +44,17 @@ def make_stream(
     split: str = "train",
     process_index: int = 0,
     process_count: int = 1,
-    position_stride: int = 0,
+    position_rule: PositionRule = COUNTED,
 ) -> Stream:
     """The batches of a registered mixture or task -> `runtime.loop.MakeBatches`, this process's rows of each batch.
 
-    `position_stride` is the model's (`documents.positions`); only whole examples have positions of their own.
+    `position_rule` is the model's; only whole examples have positions of their own.
     """
-    if position_stride and config.packing != "whole":
+    if position_rule != COUNTED and config.packing != "whole":
         raise UserError(
-            "a position stride needs StreamConfig.packing = 'whole'; blocks that straddle count their tokens"
+            "position_stride and query_position need StreamConfig.packing = 'whole': blocks that straddle count tokens"
         )
-    return Stream(name, config, split, process_index, process_count, position_stride)
+    return Stream(name, config, split, process_index, process_count, position_rule)
 
 
 class Stream:
@@ -66,12 +66,12 @@ class Stream:
     """
 
     def __init__(
-        self, name: str, config: StreamConfig, split: str, process_index: int, process_count: int, stride: int
+        self, name: str, config: StreamConfig, split: str, process_index: int, process_count: int, rule: PositionRule
     ):
         if config.lanes % process_count:
             raise UserError(f"{config.lanes} lanes do not divide among {process_count} processes; change lanes")
         self.config = config
-        self._stride = stride
+        self._position_rule = rule
         share = config.lanes // process_count
         self._own_lanes = range(process_index * share, (process_index + 1) * share)
         self._lane_rows = config.batch_size // config.lanes
@@ -83,7 +83,7 @@ class Stream:
             if not len(task):
                 raise UserError(f"task {task.name} has no examples in split {split!r}; prepare more data")
         named = {task.name: task.settings | {"rate": rate} for task, rate in zip(self._tasks, self._rates, strict=True)}
-        self._fingerprint = fingerprint(dataclasses.asdict(config), stride, named)
+        self._fingerprint = fingerprint(dataclasses.asdict(config), dataclasses.asdict(rule), named)
         examples_per_row, self.fill = self._measure()
         self._set_deck_size(math.ceil(examples_per_row * self._lane_rows * config.chapter_steps))
         for task, first, last in zip(self._tasks, self._first_cards, self._first_cards[1:], strict=False):
@@ -122,7 +122,11 @@ class Stream:
     def _dealt(self, lane: int, deck: int) -> Iterator[Example]:
         for card in keyed_rng(self.config.seed, _DECK_STAGE, deck, lane).permutation(self._deck_size).tolist():
             ids = self._ids(lane, deck, card)
-            yield Example(ids, positions=positions(ids, self._vocabulary, self._stride) if self._stride else None)
+            try:
+                places = positions(ids, self._vocabulary, self._position_rule)
+            except SequenceError as error:
+                raise UserError(f"an example of the training data does not fit: {error}") from None
+            yield Example(ids, positions=places)
 
     def _ids(self, lane: int, deck: int, card: int) -> np.ndarray:
         """The cards of a deck are each task's next examples, task behind task; lanes take turns in each task."""

@@ -6,6 +6,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
+from cm3leon_jax.documents import PositionRule
 from cm3leon_jax.runtime.errors import UserError
 
 _CHOICES = {
@@ -26,9 +27,10 @@ class DecoderConfig:
     num_heads: int
     vocab_size: int = 65_536  # rows of the embedding table: `Vocabulary.size`; training takes it from the data
     max_length: int = 4096  # tokens; rows of the position table
-    # 0: a token's position is its index, as in the paper. n: what follows a <break> begins at the next multiple of n
-    # (`documents.positions`); positions then run ahead of tokens, and max_length must hold them.
-    position_stride: int = 0
+    # Both 0: a token's position is its index, as in the paper. Else see `documents.PositionRule`; positions then run
+    # ahead of tokens, and max_length must hold them.
+    position_stride: int = 0  # what follows a <break> begins at the next multiple
+    query_position: int = 0  # where the query document begins; the retrieved ones stand before it
     activation: str = "gelu"  # "gelu" (exact, by erf: Hugging Face OPT's "gelu") or "relu" (OPT itself)
     qk_norm: bool = False  # LayerNorm on queries and keys of each head; Chameleon needed it at 7B
     norm_epsilon: float = 1e-5
@@ -56,6 +58,10 @@ class DecoderConfig:
     @property
     def d_ffn(self) -> int:
         return 4 * self.d_model
+
+    @property
+    def position_rule(self) -> PositionRule:
+        return PositionRule(self.position_stride, self.query_position)
 
     @property
     def dtype(self) -> jnp.dtype:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cm3leon_jax.documents import positions
+from cm3leon_jax.documents import PositionRule, SequenceError, positions
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.decoder import Params, logical_axes
 from cm3leon_jax.model.partitioning import MeshConfig, Partitioning, make_mesh
@@ -120,10 +120,13 @@ def _check(config: DecoderConfig, vocabulary: Vocabulary, prompts: Sequence[Prom
             "use the tokenizers that the model was trained with"
         )
     for index, prompt in enumerate(prompts):
-        length = max(
-            int(positions(template[: start + prompt.steps], vocabulary, config.position_stride)[-1]) + 1
-            for template, start in zip((prompt.conditional, prompt.unconditional), prompt.start, strict=True)
-        )
+        try:
+            length = max(
+                int(positions(template[: start + prompt.steps], vocabulary, config.position_rule)[-1]) + 1
+                for template, start in zip((prompt.conditional, prompt.unconditional), prompt.start, strict=True)
+            )
+        except SequenceError as error:
+            raise UserError(f"prompt {index}: {error}") from None
         if length > config.max_length:
             raise UserError(
                 f"prompt {index} with what it asks for takes {length} positions and the model holds "
@@ -144,10 +147,10 @@ def _batches(
         steps = bucket(max(job.prompt.steps for job in members))
         for start in range(0, len(members), rows):
             some = members[start : start + rows]
-            yield some, _batch(some, (rows, slots, steps), vocabulary, config.position_stride)
+            yield some, _batch(some, (rows, slots, steps), vocabulary, config.position_rule)
 
 
-def _batch(jobs: Sequence[_Job], shape: tuple[int, int, int], vocabulary: Vocabulary, stride: int) -> Batch:
+def _batch(jobs: Sequence[_Job], shape: tuple[int, int, int], vocabulary: Vocabulary, rule: PositionRule) -> Batch:
     """Host arrays of (rows, prompt slots, steps) for `loop.decode`; the last job is repeated up to the rows."""
     rows, slots, steps = shape
     streams = jobs[0].streams
@@ -167,7 +170,7 @@ def _batch(jobs: Sequence[_Job], shape: tuple[int, int, int], vocabulary: Vocabu
         for stream, (template, start) in enumerate(zip(templates, prompt.start, strict=False)):
             batch["tokens"][row, stream, :start] = template[:start]
             # No <break> is drawn, so behind the first step's token positions count tokens.
-            places = positions(template[: start + 1], vocabulary, stride)
+            places = positions(template[: start + 1], vocabulary, rule)
             batch["positions"][row, stream, :start], batch["next"][row, stream] = places[:-1], places[-1]
             batch["lengths"][row, stream] = start
             batch["forced"][row, stream, : prompt.steps] = template[start : start + prompt.steps]

@@ -59,7 +59,7 @@ def whole_forward_pass(params, config, vocabulary):
         padded, places = np.zeros((2, 2, config.max_length), np.int32)
         for row, ids in enumerate(sequences):
             padded[row, : len(ids)] = ids
-            places[row, : len(ids)] = positions(ids, vocabulary, config.position_stride)
+            places[row, : len(ids)] = positions(ids, vocabulary, config.position_rule)
         lengths = np.array([len(ids) for ids in sequences])
         return np.asarray(last_logits(params, padded, places, lengths), np.float64)
 
@@ -111,8 +111,9 @@ def test_cached_batch_equals_a_plain_loop(rule, run, images, forward, vocabulary
     agree(results, images, forward, vocabulary, sampling)
 
 
-def test_positions_with_a_stride_are_those_of_the_whole_sequence(params, config, vocabulary, images):
-    strided = dataclasses.replace(config, position_stride=8)
+@pytest.mark.parametrize("query_position", [0, 64])
+def test_positions_with_a_stride_are_those_of_the_whole_sequence(params, config, vocabulary, images, query_position):
+    strided = dataclasses.replace(config, position_stride=8, query_position=query_position)
     sampling = dataclasses.replace(SETTINGS, rule="guided")
     results = generate(params, strided, vocabulary, images, sampling, batch_size=4)
     agree(results, images, whole_forward_pass(params, strided, vocabulary), vocabulary, sampling)

@@ -11,6 +11,7 @@ class EvaluationConfig:
     retrieved: int = 2  # documents before each caption, for the four rules
     retrieved_variants: tuple[int, ...] = (0, 1)  # measured besides, with the better of guidance and CD-K
     best_of: int = 8  # samples a caption from which the retriever chooses; 0: not measured
+    best_of_rule: str = "top_p"  # by which they are drawn: CD-K's samples hardly differ
     best_of_examples: int = 50  # captions that are drawn `best_of` times
     shown: int = 6  # examples in the report, the first ones
     reconstructions_shown: int = 8

@@ -25,7 +25,8 @@ def evaluate_drawing(
 ) -> tuple[dict, dict[str, np.ndarray], Sequence[Sequence[Any]]]:
     """-> (part of the results, rule -> pictures uint8 [N, R, R, 3], the documents before each caption)."""
     texts, stated = [example.caption for example in examples], [example.facts for example in examples]
-    retrieved = generator.retrieve(texts, config.retrieved)
+    found = generator.retrieve(texts, max(config.retrieved, *config.retrieved_variants, 0))
+    retrieved = [documents[: config.retrieved] for documents in found]
 
     def draw(label: str, sampling: SamplingConfig, documents: Sequence[Sequence[Any]], n: int = 1) -> np.ndarray:
         return generator.text_to_image(
@@ -39,20 +40,23 @@ def evaluate_drawing(
     best_rule = headline_rule({"text_to_image": {"guided": None, "cdk": None} | figures})
     if best_rule in rules:
         name, sampling = RULE_NAMES[best_rule], rules[best_rule]
-        for count in sorted({*config.retrieved_variants} - {config.retrieved}):
+        for count in sorted({config.retrieved, *config.retrieved_variants}):
             label = f"{name}, {_documents(count)}"
-            pictures = draw(label, sampling, [documents[:count] for documents in retrieved])[:, 0]
+            if count == config.retrieved:
+                variants[label] = shares[best_rule]
+                continue
+            pictures = draw(label, sampling, [documents[:count] for documents in found])[:, 0]
             variants[label] = fact_shares(stated, check_images(stated, pictures))
-        variants[f"{name}, {_documents(config.retrieved)}"] = shares[best_rule]
-        if encoder is not None and config.best_of > 1:
-            some = min(config.best_of_examples, len(examples))
-            samples = draw(f"{name}, {config.best_of} each", sampling, retrieved[:some], config.best_of)
-            best = choose_best(samples, clip_scores(encoder, texts[:some], samples))
-            for label, pictures in (
-                (f"the first of {config.best_of}", samples[:, 0]),
-                (f"the best of {config.best_of} by CLIP", best),
-            ):
-                variants[f"{name}, {label}"] = fact_shares(stated[:some], check_images(stated[:some], pictures))
+    if encoder is not None and config.best_of > 1 and config.best_of_rule in rules:
+        name, sampling = RULE_NAMES[config.best_of_rule], rules[config.best_of_rule]
+        some = min(config.best_of_examples, len(examples))
+        samples = draw(f"{name}, {config.best_of} each", sampling, retrieved[:some], config.best_of)
+        best = choose_best(samples, clip_scores(encoder, texts[:some], samples))
+        for label, pictures in (
+            (f"the first of {config.best_of}", samples[:, 0]),
+            (f"the best of {config.best_of} by CLIP", best),
+        ):
+            variants[f"{name}, {label}"] = fact_shares(stated[:some], check_images(stated[:some], pictures))
     details = {"text_to_image": shares, "text_to_image_variants": variants}
     return {"text_to_image": figures, "details": details}, drawn, retrieved
 

@@ -155,16 +155,16 @@ def test_variants_are_measured_once_each(measured):
         "guidance, 0 retrieved documents",
         "guidance, 1 retrieved document",
         "guidance, 2 retrieved documents",
-        "guidance, the first of 2",
-        "guidance, the best of 2 by CLIP",
+        "top-p, the first of 2",
+        "top-p, the best of 2 by CLIP",
     ]
-    assert variants["guidance, the first of 2"]["overall"]["value"] == 0.0
-    assert variants["guidance, the best of 2 by CLIP"]["overall"]["value"] > 0.9
+    assert variants["top-p, the first of 2"]["overall"]["value"] == 0.0
+    assert variants["top-p, the best of 2 by CLIP"]["overall"]["value"] > 0.9
     assert measured[2].asked == [
         *((rule, COUNT, 1, 2) for rule in RULES),
         ("guided", COUNT, 1, 0),
         ("guided", COUNT, 1, 1),
-        ("guided", 4, 2, 2),
+        ("top_p", 4, 2, 2),
     ]
 
 

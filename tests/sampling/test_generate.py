@@ -111,9 +111,9 @@ def test_cached_batch_equals_a_plain_loop(rule, run, images, forward, vocabulary
     agree(results, images, forward, vocabulary, sampling)
 
 
-@pytest.mark.parametrize("query_position", [0, 64])
-def test_positions_with_a_stride_are_those_of_the_whole_sequence(params, config, vocabulary, images, query_position):
-    strided = dataclasses.replace(config, position_stride=8, query_position=query_position)
+@pytest.mark.parametrize(("stride", "query"), [(8, 0), (2, 48)])
+def test_positions_by_a_rule_are_those_of_the_whole_sequence(params, config, vocabulary, images, stride, query):
+    strided = dataclasses.replace(config, position_stride=stride, query_position=query)
     sampling = dataclasses.replace(SETTINGS, rule="guided")
     results = generate(params, strided, vocabulary, images, sampling, batch_size=4)
     agree(results, images, whole_forward_pass(params, strided, vocabulary), vocabulary, sampling)

@@ -31,7 +31,5 @@ def test_settings_that_do_not_fit(settings):
 
 
 def test_unknown_ways_of_learning():
-    with pytest.raises(UserError, match="optimizer"):
-        ImageTokenizerTraining(optimizer="sgd")
     with pytest.raises(UserError, match="codebook"):
         ImageTokenizerTraining(codebook="guess")

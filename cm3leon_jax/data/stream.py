@@ -122,11 +122,15 @@ class Stream:
     def _dealt(self, lane: int, deck: int) -> Iterator[Example]:
         for card in keyed_rng(self.config.seed, _DECK_STAGE, deck, lane).permutation(self._deck_size).tolist():
             ids = self._ids(lane, deck, card)
-            try:
-                places = positions(ids, self._vocabulary, self._position_rule)
-            except SequenceError as error:
-                raise UserError(f"an example of the training data does not fit: {error}") from None
-            yield Example(ids, positions=places)
+            yield Example(ids, positions=self._positions(ids))
+
+    def _positions(self, ids: np.ndarray) -> np.ndarray | None:
+        if self._position_rule == COUNTED:
+            return None
+        try:
+            return positions(ids, self._vocabulary, self._position_rule)
+        except SequenceError as error:
+            raise UserError(f"an example of the training data does not fit: {error}") from None
 
     def _ids(self, lane: int, deck: int, card: int) -> np.ndarray:
         """The cards of a deck are each task's next examples, task behind task; lanes take turns in each task."""

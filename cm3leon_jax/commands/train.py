@@ -97,13 +97,12 @@ def train(
                 codebook=image.codebook if codebook_start else None,
             )
 
-    settings = {"model": model, "optimizer": optimizer, "step": step, "stream": stream, "seed": seed}
+    settings = {"model": model, "codebook_start": codebook_start, "optimizer": optimizer, "step": step}
+    settings |= {"stream": stream, "seed": seed}
     run_stage(
         directory,
         "train",
-        settings=settings
-        | {"data": data.fingerprint, "pretraining": pretraining, "objective": objective}
-        | {"codebook_start": codebook_start},
+        settings=settings | {"data": data.fingerprint, "pretraining": pretraining, "objective": objective},
         extendable={"loop": loop},
         work=work,
     )

@@ -38,6 +38,7 @@ class MemoryBankConfig:
     dimensions_per_block: int = 2  # dimensions that share a 4-bit code
     anisotropic_threshold: float = 0.2  # how much more an error along a vector counts (Guo et al. 2020); ScaNN's advice
     rescored: int = 200  # candidates that are scored again exactly; four for each one asked for, if that is more
+    recall_goal: float = 0.99  # of the 10 nearest; leaves searched and rescored are doubled until it is reached
     training_sample: int = 100_000  # vectors that hashes and tree are trained on
     recall_queries: int = 1_000  # vectors that recall is measured with
 
@@ -54,6 +55,14 @@ class MemoryBankConfig:
         leaves = self.num_leaves or max(1, math.isqrt(count))
         searched = min(leaves, self.leaves_searched or max(16, -(-leaves // 10)))
         return dataclasses.replace(self, kind=kind, num_leaves=leaves, leaves_searched=searched)
+
+    def more_thorough(self, count: int) -> MemoryBankConfig:
+        """Twice the leaves and twice the candidates, up to all of them: a resolved configuration equals itself there."""
+        return dataclasses.replace(
+            self,
+            leaves_searched=min(self.num_leaves, 2 * self.leaves_searched),
+            rescored=min(count, 2 * self.rescored),
+        )
 
 
 class MemoryBank:
@@ -108,7 +117,14 @@ class MemoryBank:
             "index": dataclasses.asdict(config),
         }
         built = cls(pathlib.Path(directory), facts, ids.astype(np.int32), embeddings, searcher)
-        facts["recall_at_10"] = measure_recall(built, sample_queries[: config.recall_queries], k=10)
+        queries = sample_queries[: config.recall_queries]
+        while (recall := measure_recall(built, queries, k=10)) < config.recall_goal and config.kind != "brute_force":
+            # K-means differs from machine to machine and can leave clusters empty: what was measured decides.
+            thorough = built.config.more_thorough(len(ids))
+            if thorough == built.config:
+                break
+            built.config = thorough
+        facts |= {"recall_at_10": recall, "index": dataclasses.asdict(built.config)}
         with new_directory(directory) as aside:
             (aside / INDEX_FOLDER).mkdir()
             searcher.serialize(str(aside / INDEX_FOLDER), relative_path=True)
@@ -174,6 +190,8 @@ class MemoryBank:
             return rows, scores
         # ScaNN pads with row 0 and a score that is not a number, also where the leaves searched hold fewer than k.
         options = {} if self.kind == "brute_force" else {"pre_reorder_num_neighbors": max(self.config.rescored, 4 * k)}
+        if self.kind == "tree":
+            options["leaves_to_search"] = self.config.leaves_searched
         found, found_scores = self._searcher.search_batched_parallel(queries, final_num_neighbors=wanted, **options)
         there = np.isfinite(found_scores)
         rows[:, :wanted] = np.where(there, found.astype(np.int64), NOTHING)

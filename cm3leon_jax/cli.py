@@ -21,6 +21,7 @@ import typing
 from collections.abc import Callable
 
 from cm3leon_jax.commands import COMMANDS
+from cm3leon_jax.runtime import hosts
 from cm3leon_jax.runtime.errors import EXIT_FINISHED, EXIT_START_AGAIN, EXIT_USER_ERROR, StartAgain, UserError
 from cm3leon_jax.runtime.platform import prepare_process
 
@@ -33,25 +34,48 @@ def main(argv: list[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(_help())
         return EXIT_FINISHED
+    return exit_status(lambda: _run(argv))
+
+
+def exit_status(work: Callable[[], object]) -> int:
+    """Does the work and returns the exit status, having said on one line what was wrong, if anything was. All processes
+    of a run end alike: one that fails ends the others."""
     try:
-        name, *rest = argv
-        if name not in COMMANDS:
-            raise UserError(f"unknown command {name!r}{_nearest(name, COMMANDS)}; `cm3leon --help` lists them")
-        if name != "demo":  # the demo only starts other commands
-            prepare_process(argv)
-        function = _load(name)
-        options, gin_files, gin_bindings = _parse(name, function, rest)
-        _call(name, function, options, gin_files, gin_bindings)
-        return EXIT_FINISHED
+        status = EXIT_FINISHED
+        try:
+            work()
+        except StartAgain as stop:
+            if hosts.is_first():
+                print(f"cm3leon: {stop}", file=sys.stderr)
+            status = EXIT_START_AGAIN
+        hosts.leave(status)
+        return status
     except UserError as error:
-        print(f"cm3leon: {' '.join(str(error).split())}", file=sys.stderr)
+        line = " ".join(str(error).split())
+        if hosts.count() > 1:
+            hosts.end_all(EXIT_USER_ERROR, line)
+        print(f"cm3leon: {line}", file=sys.stderr)
         return EXIT_USER_ERROR
-    except StartAgain as stop:
-        print(f"cm3leon: {stop}", file=sys.stderr)
-        return EXIT_START_AGAIN
     except KeyboardInterrupt:
         print("cm3leon: interrupted; the same command continues from the last checkpoint", file=sys.stderr)
         return 130
+    except Exception as error:
+        if hosts.count() > 1:
+            hosts.fail(error)
+        raise
+
+
+def _run(argv: list[str]) -> None:
+    name, *rest = argv
+    if name not in COMMANDS:
+        raise UserError(f"unknown command {name!r}{_nearest(name, COMMANDS)}; `cm3leon --help` lists them")
+    if name != "demo":  # the demo only starts other commands
+        prepare_process(argv)
+    if COMMANDS[name].many_processes and not {"-h", "--help"} & set(rest):
+        hosts.join()
+    function = _load(name)
+    options, gin_files, gin_bindings = _parse(name, function, rest)
+    _call(name, function, options, gin_files, gin_bindings)
 
 
 def _help() -> str:
@@ -124,7 +148,7 @@ def _call(name: str, function: Callable, options: dict, gin_files: list[str], gi
     gin.clear_config()
     for place in (".", str(GIN_CONFIGS)):
         gin.add_config_file_search_path(place)
-    scope = function.__name__
+    scope = COMMANDS[name].scope or function.__name__
     logging.disable(logging.ERROR)  # gin logs each place where a file was not, before it finds it in the next
     try:
         gin.parse_config_files_and_bindings(

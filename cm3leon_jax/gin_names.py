@@ -30,6 +30,7 @@ _CONFIGS = {
     "DecoderConfig": "model.config",
     "MeshConfig": "model.partitioning",
     "AxisRules": "model.partitioning",
+    "HardwareConfig": "runtime.hardware",
     "OptimizerConfig": "training.optimizer",
     "LoopConfig": "runtime.settings",
     "StepConfig": "training.step",

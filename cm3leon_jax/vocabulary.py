@@ -1,7 +1,8 @@
 """The one joint vocabulary: what each id means.
 
 From id 0 up: control (pad 0, eos 1, unk 2), the other text pieces, image codes (one contiguous range), `<break>`,
-`<eoss>`, sentinels, and padding (CM3Leon §2.2 gives 65,536 ids; the order is ours).
+`<eoss>`, sentinels, and padding. CM3Leon's has 65,536 ids of text, images and others before these three (§2.2); the
+order is ours.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ NUM_CONTROL = 3
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """Sizes of the parts. The defaults are the paper's: 56,320 text + 8,192 image + 1,024 others = 65,536."""
+    """Sizes of the parts. The defaults are the paper's but for its 1,024 ids of unknown use (see `CM3LEON`)."""
 
     text_size: int = 56_320  # SentencePiece's own count: its first three pieces are pad, eos and unk
     image_size: int = 8_192  # codes of the image tokenizer
     num_sentinels: int = 512
-    multiple_of: int = 1024  # a multiple of 256: the embedding's rows divide evenly over tensor-parallel shards
+    multiple_of: int = 128  # the embedding's rows divide evenly over tensor-parallel shards
+    num_others: int = 0  # ids that are never used
 
     def __post_init__(self) -> None:
         if self.text_size <= NUM_CONTROL or self.image_size < 1 or self.num_sentinels < 1 or self.multiple_of < 1:
@@ -56,7 +58,7 @@ class Vocabulary:
     @property
     def size(self) -> int:
         """Rows of the embedding table."""
-        return -(-self.used // self.multiple_of) * self.multiple_of
+        return -(-(self.used + self.num_others) // self.multiple_of) * self.multiple_of
 
     def sentinel_id(self, index: int) -> int:
         if not 0 <= index < self.num_sentinels:
@@ -89,3 +91,7 @@ class Vocabulary:
         if not self.is_image(ids).all():
             raise ValueError("ids that are not image tokens")
         return ids - np.int32(self.image_offset)
+
+
+# The paper's: 56,320 text + 8,192 image + 1,024 others = 65,536 ids, then `<break>`, `<eoss>` and 512 sentinels.
+CM3LEON = Vocabulary(num_others=1_024)

@@ -1,11 +1,13 @@
 """The joint vocabulary: every id has exactly one meaning."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cm3leon_jax.vocabulary import EOS_ID, NUM_CONTROL, PAD_ID, Vocabulary
+from cm3leon_jax.vocabulary import CM3LEON, EOS_ID, NUM_CONTROL, PAD_ID, Vocabulary
 
 vocabularies = st.builds(
     Vocabulary,
@@ -13,14 +15,17 @@ vocabularies = st.builds(
     image_size=st.integers(1, 400),
     num_sentinels=st.integers(1, 600),
     multiple_of=st.sampled_from([1, 128, 256]),
+    num_others=st.integers(0, 300),
 )
 
 
-def test_the_defaults_are_the_papers():
-    vocabulary = Vocabulary()
-    assert vocabulary.size == 65_536
-    assert vocabulary.image_offset == 56_320
-    assert vocabulary.num_sentinels == 512
+def test_the_papers():
+    assert CM3LEON.image_offset == 56_320
+    assert CM3LEON.image_size == 8_192
+    assert CM3LEON.num_sentinels == 512
+    assert CM3LEON.used + CM3LEON.num_others == 65_536 + 2 + 512  # <break>, <eoss> and sentinels behind the 65,536
+    assert CM3LEON.size == 66_176
+    assert dataclasses.replace(CM3LEON, num_others=0) == Vocabulary()
 
 
 @given(vocabularies)
@@ -39,7 +44,7 @@ def test_each_id_below_used_has_exactly_one_meaning(vocabulary):
     assert (counts[: vocabulary.used] == 1).all()
     assert not counts[vocabulary.used :].any()
     assert vocabulary.size % vocabulary.multiple_of == 0
-    assert 0 <= vocabulary.size - vocabulary.used < vocabulary.multiple_of
+    assert 0 <= vocabulary.size - vocabulary.used - vocabulary.num_others < vocabulary.multiple_of
 
 
 @given(vocabularies, st.data())

@@ -11,6 +11,8 @@ class Command:
 
     target: str
     summary: str
+    scope: str = ""  # of its gin bindings, where it is not the function's name
+    many_processes: bool = False  # one run may be the work of several (`runtime/hosts.py`)
 
 
 COMMANDS = {
@@ -20,7 +22,10 @@ COMMANDS = {
     "train-retriever": Command("train_retriever:train_retriever", "CLIP on your image-caption pairs"),
     "prepare": Command("prepare:prepare", "images and captions -> tokenized, embedded, indexed documents"),
     "inspect": Command("inspect:inspect", "print training sequences in readable form and draw their images"),
-    "train": Command("train:train", "pretrain or fine-tune the decoder; the gin files say which"),
+    "train": Command("train:train", "pretrain or fine-tune the decoder; the gin files say which", many_processes=True),
+    "plan": Command(
+        "plan:plan", "compile a run for a TPU slice that is not there: does it fit, how fast", scope="train"
+    ),
     "sample": Command("sample:sample", "text -> image, image -> text, filling in a hidden part"),
     "evaluate": Command("evaluate:evaluate", "exact scores on held-out scenes"),
     "report": Command("report:report", "one self-contained page about a run"),

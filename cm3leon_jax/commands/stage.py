@@ -12,8 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 from cm3leon_jax import __version__
+from cm3leon_jax.runtime import hosts
+from cm3leon_jax.runtime.agreement import check_same, flat
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import Path, read_json, write_json
+from cm3leon_jax.runtime.files import Path, as_path, check_writable, read_json, write_json
 from cm3leon_jax.runtime.platform import seconds_waited
 
 STAGE_FILE = "stage.json"
@@ -27,34 +29,53 @@ def run_stage(
 
     `settings` are what the result depends on: a folder begun with other settings is refused. `extendable` ones (how
     long to train, how often to log) may change: a longer run then continues. The time spent, counted from the process's
-    start, is added up over restarts.
+    start, is added up over restarts. Where several processes work on it, they must agree on all of that, and process 0
+    keeps the record.
     """
-    path = pathlib.Path(directory) / STAGE_FILE
     settings, extendable = _as_json(settings), _as_json(extendable)
-    record: dict[str, Any] = {"command": command, "seconds": 0.0, "peak_memory_gib": 0.0}
-    if path.exists():
-        record = read_json(path, what="stage record", make_with=f"cm3leon {command}")
-        _refuse_other_settings(record, command, settings, directory)
-        if record["finished"] and record["extendable"] == extendable:
-            print(f"{command}: {directory} is finished; nothing to do", flush=True)
-            return
-    record |= {"settings": settings, "extendable": extendable, "version": __version__, "finished": False}
-    write_json(path, record)
-    write_operative_gin(directory)
+    bindings = dict(line.split(" = ", 1) for line in _gin().splitlines() if " = " in line)
+    check_same({"command": command, "directory": os.fspath(directory), **settings, **extendable, "gin": bindings})
+    record = hosts.tell(lambda: _record(directory, command, settings, extendable))
+    if record is None:
+        return
+    check_writable(directory)
     started = time.perf_counter() - seconds_waited()
+
+    def write(finished: bool) -> None:
+        if hosts.is_first():
+            write_json(as_path(directory) / STAGE_FILE, record | {"finished": finished})
+
+    write(finished=False)
+    if hosts.is_first():
+        write_operative_gin(directory)
+    finished = False
     try:
         work()
-        record["finished"] = True
+        finished = True
     finally:
         record["seconds"] += time.perf_counter() - started
         record["peak_memory_gib"] = max(record["peak_memory_gib"], peak_memory_gib())
-        write_json(path, record)
+        write(finished)
+
+
+def _record(directory: Path, command: str, settings: dict, extendable: dict) -> dict[str, Any] | None:
+    """The record of the work to do, with what earlier starts have cost; None where nothing is left to do."""
+    path = as_path(directory) / STAGE_FILE
+    cost = {"seconds": 0.0, "peak_memory_gib": 0.0}
+    if path.exists():
+        found = read_json(path, what="stage record", make_with=f"cm3leon {command}")
+        _refuse_other_settings(found, command, settings, directory)
+        if found["finished"] and found["extendable"] == extendable:
+            print(f"{command}: {directory} is finished; nothing to do", flush=True)
+            return None
+        cost = {name: found[name] for name in cost}
+    return {"command": command, **cost, "settings": settings, "extendable": extendable, "version": __version__}
 
 
 def _refuse_other_settings(record: dict, command: str, settings: dict, directory: Path) -> None:
     if record["command"] != command:
         raise UserError(f"{directory} holds the result of `cm3leon {record['command']}`; choose another folder")
-    flat_old, flat_new = _flat(record["settings"]), _flat(settings)
+    flat_old, flat_new = flat(record["settings"]), flat(settings)
     changed = sorted(name for name in flat_old | flat_new if flat_old.get(name) != flat_new.get(name))
     if changed:
         first = changed[0]
@@ -66,10 +87,14 @@ def _refuse_other_settings(record: dict, command: str, settings: dict, directory
 
 def write_operative_gin(directory: Path) -> None:
     """Writes every gin binding in force beside a command's output."""
+    as_path(directory).mkdir(parents=True, exist_ok=True)
+    (as_path(directory) / GIN_FILE).write_text(_gin(), encoding="utf-8")
+
+
+def _gin() -> str:
     import gin
 
-    pathlib.Path(directory).mkdir(parents=True, exist_ok=True)
-    (pathlib.Path(directory) / GIN_FILE).write_text(gin.config_str(), encoding="utf-8")
+    return gin.config_str()
 
 
 def peak_memory_gib() -> float:
@@ -97,10 +122,3 @@ def _as_json(values: dict[str, Any]) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat

@@ -6,6 +6,7 @@ from cm3leon_jax.data.objective import ObjectiveConfig
 from cm3leon_jax.data.settings import PretrainingConfig, StreamConfig
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.partitioning import AxisRules, MeshConfig
+from cm3leon_jax.runtime.hardware import HardwareConfig
 from cm3leon_jax.runtime.settings import LoopConfig
 from cm3leon_jax.sampling.rules import SamplingConfig
 from cm3leon_jax.training.optimizer import OptimizerConfig
@@ -18,6 +19,7 @@ def train(
     image_tokenizer: str,
     directory: str,
     model: DecoderConfig,
+    hardware: HardwareConfig,
     mesh: MeshConfig,
     rules: AxisRules,
     optimizer: OptimizerConfig,
@@ -31,12 +33,16 @@ def train(
     evaluation_documents: int = 256,
     sample_captions: int = 4,
     codebook_start: bool = False,
+    init_from: str = "",
+    profile_steps: str = "",
 ) -> None:
     """Trains the decoder on PREPARED documents -> DIRECTORY/model, with checkpoints and metrics in DIRECTORY/training.
 
     Held-out loss is measured with 0, 1 and 2 retrieved documents; pictures drawn from held-out captions are written to
     DIRECTORY/samples at each evaluation. Killed and started again, it continues with the very next batch.
-    With --codebook_start, image tokens' embeddings start from the image tokenizer's code vectors."""
+    With --codebook_start, image tokens' embeddings start from the image tokenizer's code vectors. With --init_from
+    MODEL, training starts from the decoder in that folder, of the same size: fine-tuning. With --profile_steps 10:15, a
+    jax.profiler trace of these steps is written to DIRECTORY/training/profile."""
     import dataclasses
 
     import jax
@@ -47,6 +53,10 @@ def train(
     from cm3leon_jax.data.stream import make_stream
     from cm3leon_jax.data.tasks import pretraining_mixture
     from cm3leon_jax.model.decoder import Params
+    from cm3leon_jax.model.folder import load_initial_params, whole
+    from cm3leon_jax.model.partitioning import Partitioning, make_mesh
+    from cm3leon_jax.runtime import hosts
+    from cm3leon_jax.runtime.files import Path, as_path
     from cm3leon_jax.sampling.pictures import write_picture_grid
     from cm3leon_jax.sampling.pipeline import Generator
     from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
@@ -58,16 +68,24 @@ def train(
     data.check(text=text.fingerprint, image=image.fingerprint)
     vocabulary = data.vocabulary
     model = dataclasses.replace(model, vocab_size=vocabulary.size)
-    training = TrainingConfig(optimizer=optimizer, step=step, mesh=mesh, rules=rules, seed=seed)
+    training = TrainingConfig(optimizer=optimizer, step=step, mesh=mesh, rules=rules, hardware=hardware, seed=seed)
+    initial_params = load_initial_params(init_from, model, vocabulary) if init_from else None
     held_out = data.split("validation")
     captions = [held_out[index].caption for index in range(min(sample_captions, len(held_out)))]
 
-    def write_samples(step: int, params: Params) -> None:
-        generator = Generator(model, vocabulary, jax.device_get(params), text, image)
+    if profile_steps:
+        loop = dataclasses.replace(loop, profile_steps=profile_steps)
+
+    def write_samples(step: int, params: Params) -> dict[str, Path]:
+        params = jax.tree.map(whole, params)
+        if not hosts.is_first():
+            return {}
+        alone = Partitioning(make_mesh(MeshConfig(), jax.local_devices()))  # while the other processes wait
+        generator = Generator(model, vocabulary, params, text, image, partitioning=alone)
         pictures = generator.text_to_image(captions, sampling=sampling)
-        write_picture_grid(
-            f"{directory}/samples/step_{step:07d}.png", [list(row) for row in pictures], captions=captions
-        )
+        path = as_path(directory) / "samples" / f"step_{step:07d}.png"
+        write_picture_grid(path, [list(row) for row in pictures], captions=captions)
+        return {"samples": path}
 
     def work() -> None:
         share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
@@ -94,11 +112,12 @@ def train(
                 directory,
                 evaluation=evaluation,
                 on_step=write_samples if captions else None,
+                initial_params=initial_params,
                 codebook=image.codebook if codebook_start else None,
             )
 
     settings = {"model": model, "codebook_start": codebook_start, "optimizer": optimizer, "step": step}
-    settings |= {"stream": stream, "seed": seed}
+    settings |= {"stream": stream, "seed": seed, "init_from": init_from}
     run_stage(
         directory,
         "train",

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from cm3leon_jax.model.products import moved
+from cm3leon_jax.model.remat import named
 
 _BHLK, _BHKL = (0, 2, 1, 3), (0, 2, 3, 1)  # from [B, L, H, K]
 _MASKED = -1e30  # not -inf: a difference of two stays a number
@@ -66,8 +67,8 @@ def _forward(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array | Non
         total = o_BxHxK1xQ[:, :, -1:]
         outputs.append(o_BxHxK1xQ[:, :, :-1] / total)
         normalizers.append(highest + jnp.log(total))
-    o = jnp.concatenate(outputs, axis=3).transpose(0, 3, 1, 2).astype(q.dtype)
-    return o, (q, k, v, segments, o, jnp.concatenate(normalizers, axis=3))
+    o = named(jnp.concatenate(outputs, axis=3).transpose(0, 3, 1, 2).astype(q.dtype), "attention")
+    return o, (q, k, v, segments, o, named(jnp.concatenate(normalizers, axis=3), "attention"))
 
 
 def _backward(residuals: Any, do: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, None]:

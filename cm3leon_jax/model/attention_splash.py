@@ -12,7 +12,10 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ma
 from cm3leon_jax.model.partitioning import Partitioning
 
 _LANES = 128  # the width of a TPU register: lengths are multiples of it
-_BLOCK = 512  # queries and keys a tile
+# Sizes of a tile: queries, keys, and keys multiplied at once. Large ones read less again, and the fused backward kernel
+# computes the scores once for all three gradients.
+_QUERIES, _KEYS, _KEYS_AT_ONCE = 1024, 1024, 512
+SAVED_NAME = "attention"  # of what the backward kernel needs of the forward one: outputs and normalizers
 
 
 def splash_attention(
@@ -48,14 +51,23 @@ def splash_attention(
 
 def _on_one_device(q: jax.Array, k: jax.Array, v: jax.Array, segments_BxL: jax.Array, *, interpret: bool) -> jax.Array:
     _, length, heads, head_dim = q.shape
-    block = next(size for size in (_BLOCK, 256, _LANES) if length % size == 0)
+    queries, keys, at_once = (_fitting(size, length) for size in (_QUERIES, _KEYS, _KEYS_AT_ONCE))
     sizes = splash.BlockSizes(
-        block_q=block, block_kv=block, block_kv_compute=block,
-        block_q_dkv=block, block_kv_dkv=block, block_kv_dkv_compute=block, block_q_dq=block, block_kv_dq=block,
+        block_q=queries, block_kv=keys, block_kv_compute=at_once,
+        block_q_dkv=queries, block_kv_dkv=keys, block_kv_dkv_compute=at_once, use_fused_bwd_kernel=True,
     )  # fmt: skip
     mask = masks.MultiHeadMask([masks.CausalMask((length, length))] * heads)
-    kernel = splash.make_splash_mha(mask, block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret)
+    kernel = splash.make_splash_mha(
+        mask, block_sizes=sizes, head_shards=1, q_seq_shards=1, residual_checkpoint_name=SAVED_NAME, interpret=interpret
+    )
     q = q * jnp.asarray(head_dim**-0.5, q.dtype)
     q_BxHxLxK, k_BxHxLxK, v_BxHxLxK = (x.swapaxes(1, 2) for x in (q, k, v))
     segment_ids = splash.SegmentIds(segments_BxL, segments_BxL)
     return jax.vmap(kernel)(q_BxHxLxK, k_BxHxLxK, v_BxHxLxK, segment_ids).swapaxes(1, 2).astype(q.dtype)
+
+
+def _fitting(size: int, length: int) -> int:
+    """The largest power of two times 128, up to `size`, that divides `length`."""
+    while length % size:
+        size //= 2
+    return size

@@ -7,13 +7,15 @@ import dataclasses
 import jax.numpy as jnp
 
 from cm3leon_jax.documents import PositionRule
+from cm3leon_jax.model.remat import POLICIES
 from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.vocabulary import CM3LEON
 
 _CHOICES = {
     "activation": ("gelu", "relu"),
     "compute_dtype": ("bfloat16", "float32"),
     "stack": ("scan", "unroll"),
-    "remat": ("none", "dots", "full"),
+    "remat": POLICIES,
     "attention": ("auto", "xla", "cudnn", "splash", "reference"),
 }
 
@@ -25,7 +27,7 @@ class DecoderConfig:
     num_layers: int
     d_model: int
     num_heads: int
-    vocab_size: int = 65_536  # rows of the embedding table: `Vocabulary.size`; training takes it from the data
+    vocab_size: int = CM3LEON.size  # rows of the embedding table: `Vocabulary.size`; training takes it from the data
     max_length: int = 4096  # tokens; rows of the position table
     # Both 0: a token's position is its index, as in the paper. Else see `documents.PositionRule`; positions then run
     # ahead of tokens, and max_length must hold them.
@@ -38,7 +40,7 @@ class DecoderConfig:
     position_init_std: float = 0.0002
     compute_dtype: str = "bfloat16"  # of activations and matrix products; weights, softmax and loss are float32
     stack: str = "scan"  # "scan": one layer is compiled and looped over; "unroll": faster where the model is small
-    remat: str = "none"  # what the backward pass computes again: "none", "dots" (all but matrix products) or "full"
+    remat: str = "none"  # what the backward pass computes again; the policies are in model/remat.py
     attention: str = "auto"  # "auto": by platform; see model/attention.py
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ from cm3leon_jax.model.attention import causal_attention
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.layers import Embedding, Layers, layer_norm
 from cm3leon_jax.model.partitioning import UNPARTITIONED, Partitioning
+from cm3leon_jax.model.remat import named, rematerialized
 
 Params = dict[str, Any]  # nested; the leaves are arrays, or whatever a function says that it maps them to
 
@@ -85,11 +86,12 @@ def run_layers(
 
     def one_layer(x: jax.Array, carry: Any, layer: Any, weights: Params) -> tuple[jax.Array, Any]:
         block = bind(template, weights)
-        x, carry = block(x, lambda q, k, v: attend_of_layer(q, k, v, carry, layer))
+        x = named(x, "layer_input")
+        x, carry = block(x, lambda q, k, v: attend_of_layer(q, k, v, carry, layer), partitioning)
         return partitioning.constrain(x, "batch", "length", "features"), carry
 
     if config.stack == "scan":
-        body = _rematerialized(one_layer, config.remat)
+        body = rematerialized(one_layer, config.remat)
         (x_BxLxD, carry), _ = jax.lax.scan(
             lambda state, xs: (body(*state, *xs), None),
             (x_BxLxD, carry),
@@ -97,7 +99,7 @@ def run_layers(
         )
     else:
         for layer, weights in enumerate(unstacked(params["layers"], config.num_layers)):
-            body = _rematerialized(functools.partial(one_layer, layer=layer), config.remat)
+            body = rematerialized(functools.partial(one_layer, layer=layer), config.remat)
             x_BxLxD, carry = body(x_BxLxD, carry, weights=weights)
     return layer_norm(x_BxLxD, config.norm_epsilon), carry
 
@@ -107,13 +109,6 @@ def unstacked(stacked: Params, count: int) -> list[Params]:
     leaves, structure = jax.tree.flatten(stacked)
     pieces = [[piece[0] for piece in jax.lax.split(leaf, (1,) * count)] for leaf in leaves]
     return [jax.tree.unflatten(structure, layer) for layer in zip(*pieces, strict=True)]
-
-
-def _rematerialized(function: Callable, remat: str) -> Callable:
-    if remat == "none":
-        return function
-    policy = jax.checkpoint_policies.checkpoint_dots_with_no_batch_dims if remat == "dots" else None
-    return jax.checkpoint(function, policy=policy)
 
 
 def hidden_states(

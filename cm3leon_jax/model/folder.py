@@ -27,14 +27,14 @@ class _Settings:
 
 def save_decoder(directory: Path, config: DecoderConfig, vocabulary: Vocabulary, params: Params) -> None:
     """Writes a model folder, whole or not at all. Every process calls it; process 0 writes."""
-    params = jax.tree.map(_whole, params)
+    params = jax.tree.map(whole, params)
     if jax.process_index() == 0:
         settings = _Settings(dataclasses.asdict(config), dataclasses.asdict(vocabulary))
         save_model(directory, kind=KIND, config=settings, params=params)
 
 
-def _whole(x: Any) -> Any:
-    """A numpy array of all of x, wherever its pieces lie."""
+def whole(x: Any) -> Any:
+    """A numpy array of all of x, wherever its pieces lie. Every process calls it."""
     if isinstance(x, jax.Array) and not x.is_fully_addressable:
         return multihost_utils.process_allgather(x, tiled=True)
     return jax.device_get(x)
@@ -52,3 +52,19 @@ def load_decoder(directory: Path) -> tuple[DecoderConfig, Vocabulary, Params]:
     if expected != found:
         raise UserError(f"the weights in {directory} are not those of its config; make them again with `{_MAKE_WITH}`")
     return config, vocabulary, params
+
+
+def load_initial_params(directory: Path, config: DecoderConfig, vocabulary: Vocabulary) -> Params:
+    """The parameters of a saved decoder, to start training another of `config` from. UserError: of another size."""
+    saved_config, saved_vocabulary, params = load_decoder(directory)
+    for name in ("num_layers", "d_model", "num_heads", "max_length", "vocab_size", "activation", "qk_norm"):
+        saved, wanted = getattr(saved_config, name), getattr(config, name)
+        if saved != wanted:
+            raise UserError(
+                f"the decoder in {directory} has {name} = {saved!r}, this run {wanted!r}; name the gin file of its size"
+            )
+    if saved_vocabulary != vocabulary:
+        raise UserError(
+            f"the decoder in {directory} was trained with another vocabulary; prepare the data with its own"
+        )
+    return params

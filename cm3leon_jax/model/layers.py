@@ -15,7 +15,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from cm3leon_jax.model.config import DecoderConfig
+from cm3leon_jax.model.partitioning import UNPARTITIONED, Partitioning, WeightLayout
 from cm3leon_jax.model.products import linear
+from cm3leon_jax.model.remat import named
 
 Initializer = Callable[..., jax.Array]
 
@@ -36,6 +38,7 @@ def layer_norm(x: jax.Array, epsilon: float) -> jax.Array:
     """LayerNorm over the last axis without learnable parameters; statistics in float32."""
     x32 = x.astype(jnp.float32)
     mean = x32.mean(-1, keepdims=True)
+    # A second pass: the mean square less the squared mean would cancel where the mean is large.
     centred = x32 - mean
     variance = jnp.square(centred).mean(-1, keepdims=True)
     return (centred * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)
@@ -87,18 +90,23 @@ class Attention(nnx.Module):
         self.value = parameter(rngs, (n, d, d), ("layers", "embed", "heads"), initializer)
         self.output = parameter(rngs, (n, d, d), ("layers", "heads", "embed"), nnx.initializers.zeros)
 
-    def __call__(self, y_BxLxD: jax.Array, attend: Callable) -> tuple[jax.Array, Any]:
+    def __call__(self, y_BxLxD: jax.Array, attend: Callable, partitioning: Partitioning) -> tuple[jax.Array, Any]:
         """`attend(q, k, v)`, each [B, L, H, K], gives the mixed values of that shape and whatever else it likes."""
         config = self.config
-        split = (*y_BxLxD.shape[:-1], config.num_heads, config.head_dim)
-        q_BxLxHxK = linear(y_BxLxD, self.query[...]).reshape(split)
-        k_BxLxHxK = linear(y_BxLxD, self.key[...]).reshape(split)
-        v_BxLxHxK = linear(y_BxLxD, self.value[...]).reshape(split)
+        heads = (config.num_heads, config.head_dim)
+        inward = WeightLayout(partitioning, ("embed", "heads", None))
+        outward = WeightLayout(partitioning, ("heads", None, "embed"))
+        # As products over [D, H, K], whose results the attention kernels take without another copy.
+        q_BxLxHxK, k_BxLxHxK, v_BxLxHxK = (
+            named(linear(y_BxLxD, weight[...].reshape(config.d_model, *heads), 1, inward), name)
+            for name, weight in (("query", self.query), ("key", self.key), ("value", self.value))
+        )
         if config.qk_norm:
             q_BxLxHxK = layer_norm(q_BxLxHxK, config.norm_epsilon)
             k_BxLxHxK = layer_norm(k_BxLxHxK, config.norm_epsilon)
         o_BxLxHxK, extra = attend(q_BxLxHxK, k_BxLxHxK, v_BxLxHxK)
-        return linear(o_BxLxHxK.reshape(y_BxLxD.shape), self.output[...]), extra
+        output_HxKxD = self.output[...].reshape(*heads, config.d_model)
+        return linear(o_BxLxHxK, output_HxKxD, 2, outward), extra
 
 
 class FeedForward(nnx.Module):
@@ -110,10 +118,11 @@ class FeedForward(nnx.Module):
         self.up = parameter(rngs, (n, d, f), ("layers", "embed", "ffn"), truncated_normal(config.init_std))
         self.down = parameter(rngs, (n, f, d), ("layers", "ffn", "embed"), nnx.initializers.zeros)
 
-    def __call__(self, y_BxLxD: jax.Array) -> jax.Array:
-        h_BxLxF = linear(y_BxLxD, self.up[...])
+    def __call__(self, y_BxLxD: jax.Array, partitioning: Partitioning) -> jax.Array:
+        h_BxLxF = linear(y_BxLxD, self.up[...], 1, WeightLayout(partitioning, ("embed", "ffn")))
+        h_BxLxF = named(h_BxLxF, "up")
         h_BxLxF = jax.nn.relu(h_BxLxF) if self.config.activation == "relu" else gelu(h_BxLxF)
-        return linear(h_BxLxF, self.down[...])
+        return linear(h_BxLxF, self.down[...], 1, WeightLayout(partitioning, ("ffn", "embed")))
 
 
 class Layers(nnx.Module):
@@ -124,12 +133,14 @@ class Layers(nnx.Module):
         self.attention = Attention(config, rngs)
         self.feed_forward = FeedForward(config, rngs)
 
-    def __call__(self, x_BxLxD: jax.Array, attend: Callable) -> tuple[jax.Array, Any]:
+    def __call__(
+        self, x_BxLxD: jax.Array, attend: Callable, partitioning: Partitioning = UNPARTITIONED
+    ) -> tuple[jax.Array, Any]:
         """One layer: [B, L, D] -> ([B, L, D], what `attend` gave besides)."""
         epsilon = self.config.norm_epsilon
         with jax.named_scope("attention"):
-            y_BxLxD, extra = self.attention(layer_norm(x_BxLxD, epsilon), attend)
-            x_BxLxD = x_BxLxD + y_BxLxD
+            y_BxLxD, extra = self.attention(layer_norm(x_BxLxD, epsilon), attend, partitioning)
+            x_BxLxD = named(x_BxLxD + y_BxLxD, "residual")
         with jax.named_scope("feed_forward"):
-            x_BxLxD = x_BxLxD + self.feed_forward(layer_norm(x_BxLxD, epsilon))
+            x_BxLxD = x_BxLxD + self.feed_forward(layer_norm(x_BxLxD, epsilon), partitioning)
         return x_BxLxD, extra

@@ -5,44 +5,76 @@ Without this, autodiff would multiply a bfloat16 by a float32 operand, or round 
 
 from __future__ import annotations
 
+import functools
+import math
+
 import jax
 import jax.numpy as jnp
 
-
-@jax.custom_vjp
-def linear(x: jax.Array, weight_IxO: jax.Array) -> jax.Array:
-    """x […, I] times a float32 weight, in x's dtype, accumulated in float32; the weight's gradient is float32."""
-    return jnp.dot(x, weight_IxO.astype(x.dtype), preferred_element_type=jnp.float32).astype(x.dtype)
+from cm3leon_jax.model.partitioning import UNSPLIT, WeightLayout
 
 
-def _linear_forward(x: jax.Array, weight_IxO: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return linear(x, weight_IxO), (x, weight_IxO)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def linear(x: jax.Array, weight: jax.Array, contracted: int = 1, layout: WeightLayout = UNSPLIT) -> jax.Array:
+    """x times a float32 weight over x's last `contracted` axes, which are the weight's first, in x's dtype.
+
+    [B, L, D] × [D, F] -> [B, L, F]; [B, L, D] × [D, H, K] -> [B, L, H, K]; with `contracted` = 2, [B, L, H, K] ×
+    [H, K, D] -> [B, L, D]. Accumulated in float32; the weight's gradient is float32. `layout` says how the weight is
+    split over a mesh: it is gathered in x's dtype, and each device keeps its share of the gradient's sum.
+    """
+    return _product(x, layout.gathered(weight.astype(x.dtype)), contracted, 0)
 
 
-def _linear_backward(residuals: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, weight_IxO = residuals
-    dx = jnp.einsum("...o,io->...i", g, weight_IxO.astype(g.dtype), preferred_element_type=jnp.float32)
-    return dx.astype(x.dtype), weight_gradient(x, g).astype(weight_IxO.dtype)
+def _product(x: jax.Array, weight: jax.Array, contracted: int, first: int) -> jax.Array:
+    """Over x's last `contracted` axes and the weight's from `first` on."""
+    left, right = tuple(range(x.ndim - contracted, x.ndim)), tuple(range(first, first + contracted))
+    product = jax.lax.dot_general(x, weight, ((left, right), ((), ())), preferred_element_type=jnp.float32)
+    return product.astype(x.dtype)
+
+
+def _linear_forward(
+    x: jax.Array, weight: jax.Array, contracted: int, layout: WeightLayout
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return linear(x, weight, contracted, layout), (x, weight)
+
+
+def _linear_backward(
+    contracted: int, layout: WeightLayout, residuals: tuple[jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, weight = residuals
+    dx = _product(g, layout.gathered(weight.astype(g.dtype)), weight.ndim - contracted, contracted)
+    gradient = weight_gradient(x, g, x.ndim - contracted)
+    return dx.astype(x.dtype), layout.reduced(gradient).astype(weight.dtype)
 
 
 linear.defvjp(_linear_forward, _linear_backward)
 
 
-def weight_gradient(x: jax.Array, g: jax.Array) -> jax.Array:
-    """xᵀ·g over all leading axes: […, I], […, O] -> float32 [I, O]."""
-    return jax.lax.platform_dependent(x, g, cpu=_weight_gradient_on_cpu, default=_weight_gradient)
+def weight_gradient(x: jax.Array, g: jax.Array, leading: int) -> jax.Array:
+    """xᵀ·g over the `leading` axes that both have: […, I], […, O] -> float32 [I, O]."""
+    return jax.lax.platform_dependent(
+        x,
+        g,
+        cpu=functools.partial(_weight_gradient_on_cpu, leading=leading),
+        default=functools.partial(_weight_gradient, leading=leading),
+    )
 
 
-def _weight_gradient(x: jax.Array, g: jax.Array) -> jax.Array:
-    leading = tuple(range(x.ndim - 1))
-    return jax.lax.dot_general(x, g, ((leading, leading), ((), ())), preferred_element_type=jnp.float32)
+def _weight_gradient(x: jax.Array, g: jax.Array, leading: int) -> jax.Array:
+    axes = tuple(range(leading))
+    return jax.lax.dot_general(x, g, ((axes, axes), ((), ())), preferred_element_type=jnp.float32)
 
 
-def _weight_gradient_on_cpu(x: jax.Array, g: jax.Array) -> jax.Array:
+def _weight_gradient_on_cpu(x: jax.Array, g: jax.Array, leading: int) -> jax.Array:
     """XLA's CPU products are fast where the left operand is the narrow one and, in bfloat16, needs no transpose."""
-    x_MxI, g_MxO = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
+    rows = math.prod(x.shape[:leading])
+    gradient_IxO = _narrow_first(x.reshape(rows, -1), g.reshape(rows, -1))
+    return gradient_IxO.reshape(*x.shape[leading:], *g.shape[leading:])
+
+
+def _narrow_first(x_MxI: jax.Array, g_MxO: jax.Array) -> jax.Array:
     if x_MxI.shape[1] > g_MxO.shape[1]:
-        return _weight_gradient_on_cpu(g_MxO, x_MxI).T
+        return _narrow_first(g_MxO, x_MxI).T
     return jnp.dot(moved(x_MxI, (1, 0)), g_MxO, preferred_element_type=jnp.float32)
 
 

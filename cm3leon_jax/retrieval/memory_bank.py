@@ -57,7 +57,7 @@ class MemoryBankConfig:
         return dataclasses.replace(self, kind=kind, num_leaves=leaves, leaves_searched=searched)
 
     def more_thorough(self, count: int) -> MemoryBankConfig:
-        """Twice the leaves and twice the candidates, up to all of them: a resolved configuration equals itself there."""
+        """Twice the leaves and candidates, up to all of them: there a resolved configuration equals itself."""
         return dataclasses.replace(
             self,
             leaves_searched=min(self.num_leaves, 2 * self.leaves_searched),

@@ -6,23 +6,27 @@ asynchronous; a save that failed raises at the next call instead of going unnoti
 
 from __future__ import annotations
 
-import pathlib
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import Path
+from cm3leon_jax.runtime.files import Path, as_path, is_remote
 
 
 class Checkpoints:
-    """The checkpoints below one folder. Use as a context manager, so that the last save is waited for."""
+    """The checkpoints below one folder, which may be in an object store. Use as a context manager, so that the last
+    save is waited for. All processes make the same calls. A save that takes longer than `timeout` seconds has failed.
+    """
 
-    def __init__(self, directory: Path, *, keep: int = 2):
-        self.directory = pathlib.Path(directory).absolute()
+    def __init__(self, directory: Path, *, keep: int = 2, timeout: int = 1200):
+        self.directory = as_path(directory) if is_remote(directory) else as_path(directory).absolute()
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=True
+            max_to_keep=keep,
+            enable_async_checkpointing=True,
+            cleanup_tmp_directories=True,
+            async_options=ocp.AsyncOptions(timeout_secs=timeout),
         )
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 

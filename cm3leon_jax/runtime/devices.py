@@ -17,6 +17,11 @@ def data_mesh() -> Mesh:
     return Mesh(np.asarray(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
 
 
+def local_mesh() -> Mesh:
+    """The devices of this process alone: for work that process 0 does while the others wait."""
+    return Mesh(np.asarray(jax.local_devices()), ("data",), axis_types=(AxisType.Auto,))
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 

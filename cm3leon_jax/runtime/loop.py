@@ -1,26 +1,34 @@
 """The one training loop. The decoder, the image tokenizer and the retriever are all trained by it.
 
-It resumes from the last checkpoint, logs, evaluates, checkpoints, and turns SIGTERM into a checkpoint and exit status
-42. What differs between models is a state (a pytree of arrays), a compiled step and a source of batches.
+It resumes from the last checkpoint, logs, evaluates, checkpoints, and turns SIGTERM to any of the processes into a
+checkpoint and exit status 42. A run that hangs is ended by a watchdog. What differs between models is a state (a pytree
+of arrays), a compiled step and a source of batches.
 """
 
 from __future__ import annotations
 
+import collections
 import queue
 import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+from jax.experimental import multihost_utils
 
+from cm3leon_jax.runtime import hosts
 from cm3leon_jax.runtime.checkpoints import Checkpoints
 from cm3leon_jax.runtime.errors import StartAgain
 from cm3leon_jax.runtime.files import Path
-from cm3leon_jax.runtime.metrics import MetricsWriter
+from cm3leon_jax.runtime.goodput import Goodput
+from cm3leon_jax.runtime.metrics import open_writers, read_metrics
+from cm3leon_jax.runtime.profile import Profile
 from cm3leon_jax.runtime.progress import progress
 from cm3leon_jax.runtime.settings import LoopConfig
+from cm3leon_jax.runtime.skipped import SkippedSteps
+from cm3leon_jax.runtime.watchdog import Watchdog
 
 # From a position (None: the beginning) -> batches, each with the position that continues right behind it. A position
 # is a small JSON-able dict, saved in the same checkpoint step as the state: a resumed run sees the same batches.
@@ -87,78 +95,165 @@ def run_loop(
     label: str,
     saved_config: dict,
     evaluate: Callable[[Any, int], Mapping[str, float]] | None = None,
-    on_step: Callable[[int, Any], None] | None = None,
+    on_step: Callable[[int, Any], Mapping[str, Path] | None] | None = None,
     rates: Callable[[Mapping[str, float], float], Mapping[str, float]] | None = None,
 ) -> Any:
-    """Trains until `config.steps` and returns the final state.
+    """Trains until `config.steps` and returns the final state. Every process of the run calls it.
 
-    `train_step` may donate its state. `evaluate(state, step)` gives held-out metrics, logged with the prefix `eval/`;
-    `on_step(step, state)` runs before each evaluation and at the end (samples, pictures). `rates(metrics of the step,
+    `train_step` may donate its state; its metric `finite`, if it gives one, is 0 where it has skipped the update.
+    `evaluate(state, step)` gives held-out metrics, logged with the prefix `eval/`; `on_step(step, state)` runs before
+    each evaluation and at the end, and may name pictures that it has drawn (PNG files). `rates(metrics of the step,
     steps a second)` gives metrics of speed.
-    Raises `StartAgain` when SIGTERM came: the state is saved by then.
+    Raises `StartAgain` when SIGTERM came to any process: the state is saved by then; and `UserError` when too many
+    steps in a row were skipped.
     """
-    with Checkpoints(directory, keep=config.keep_checkpoints) as checkpoints, _Termination() as termination:
+    profile = Profile(config.profile_steps, directory)
+    with (
+        Watchdog(config, directory) as watchdog,
+        Checkpoints(directory, keep=config.keep_checkpoints, timeout=config.save_timeout_seconds) as checkpoints,
+        _Termination() as termination,
+    ):
+        watchdog.expect("reading the last checkpoint", long=True)
         start, position = 0, None
         if checkpoints.latest_step() is not None:
             start, state, position = checkpoints.restore(state)
         if start >= config.steps:
             return state
-        writer = MetricsWriter(directory, resume_step=start)
+        goodput = Goodput(read_metrics(directory), start)
+        writer = open_writers(config, directory, resume_step=start, saved_config=saved_config)
         bar = progress(label=label, total=config.steps, unit="steps", start=start)
+        skipped = SkippedSteps(directory, limit=config.max_skipped_in_a_row, resume_step=start)
+        follower = _Follower(watchdog, goodput, skipped)
         batches = prefetched(make_batches(position))
-        pending: Mapping[str, jax.Array] | None = None
         logged_at, logged_step = time.perf_counter(), start
         # XLA's CPU devices share one pool of threads: steps queued behind each other can hold the very threads that the
         # first one's all-reduce waits for, which hangs.
-        one_at_a_time = jax.default_backend() == "cpu"
+        ahead = 0 if jax.default_backend() == "cpu" else 1
+        long = True  # the first step is compiled, and whoever has written samples is waited for
         try:
             for step in range(start + 1, config.steps + 1):
+                watchdog.expect(f"step {step}", long=long)
+                profile.before(step, state)
                 with jax.profiler.StepTraceAnnotation("train", step_num=step):
+                    before, waited_from = position, time.perf_counter()
                     batch, position = next(batches)
-                    state, pending = train_step(state, batch)
-                    if one_at_a_time:
-                        jax.block_until_ready(pending)
-                last = step == config.steps
+                    waited = time.perf_counter() - waited_from
+                    state, metrics = train_step(state, batch)
+                    follower.add(_Step(step, before, metrics, waited, usual=not long), ahead=ahead)
+                profile.after(step, metrics)
+                last, long = step == config.steps, False
                 if step % config.log_every == 0 or last:
-                    # Reading the values waits for the step, so it is done only here: steps between overlap with input.
-                    values = {name: float(value) for name, value in jax.device_get(pending).items()}
+                    # Waits for the step, so it is done only here: steps between overlap with input.
+                    follower.catch_up()
+                    values = {name: float(value) for name, value in jax.device_get(metrics).items() if name != "finite"}
                     now = time.perf_counter()
                     speed = (step - logged_step) / (now - logged_at)
-                    speeds = {"steps_per_second": speed, **(rates(values, speed) if rates is not None else {})}
-                    writer.write(step, {f"train/{name}": value for name, value in (values | speeds).items()})
-                    bar.set_postfix_str(f"loss {values.get('loss', float('nan')):.4f}", refresh=False)
+                    values |= {"steps_per_second": speed, **(rates(values, speed) if rates is not None else {})}
+                    values |= goodput.values()
+                    writer.write(step, {f"train/{name}": value for name, value in values.items()})
+                    bar.set_postfix_str(_status(values), refresh=False)
                     bar.update(step - bar.n)
                     logged_at, logged_step = now, step
                 if last or (config.evaluate_every and step % config.evaluate_every == 0):
-                    if on_step is not None:
-                        on_step(step, state)
+                    follower.catch_up()
+                    watchdog.expect(f"the evaluation at step {step}", long=True)
+                    for name, picture in ((on_step(step, state) if on_step is not None else None) or {}).items():
+                        writer.picture(step, name, picture)
                     if evaluate is not None:
                         writer.write(step, {f"eval/{name}": value for name, value in evaluate(state, step).items()})
-                    logged_at, logged_step = time.perf_counter(), step
-                if last or termination.requested or step % config.checkpoint_every == 0:
+                    logged_at, logged_step, long = time.perf_counter(), step, True
+                stop = termination.requested(step)
+                if last or stop or step % config.checkpoint_every == 0:
+                    follower.catch_up()
+                    watchdog.expect(f"the checkpoint of step {step}", long=True)
                     checkpoints.save(step, state, position=position, config=saved_config)
-                if termination.requested and not last:
+                    long = True
+                if stop and not last:
                     raise StartAgain(f"stopped at step {step} with its state saved; the same command continues")
         finally:
+            watchdog.expect("the end of the last save", long=True)
             bar.close()
             batches.close()
+            profile.close()
+            skipped.close()
             writer.close()
     return state
 
 
-class _Termination:
-    """Notes SIGTERM instead of dying of it. Only the main thread can set handlers; elsewhere nothing is noted."""
+class _Step(NamedTuple):
+    """A step that was given to the devices, and may not be done."""
 
-    requested = False
+    number: int
+    position: dict | None  # that of its batch
+    metrics: Mapping[str, jax.Array]
+    waited: float  # seconds, for the batch
+    usual: bool  # it says how long steps take: no compilation, and nothing else was waited for
+
+
+class _Follower:
+    """Waits for each step one step late, so that the devices always have the next one: takes its time, and looks
+    whether it was skipped."""
+
+    def __init__(self, watchdog: Watchdog, goodput: Goodput, skipped: SkippedSteps):
+        self._watchdog, self._goodput, self._skipped = watchdog, goodput, skipped
+        self._running: collections.deque[_Step] = collections.deque()
+        self._since: float | None = None  # when the step before was done
+
+    def add(self, step: _Step, *, ahead: int) -> None:
+        """A step has begun. Returns when no more than `ahead` are not done."""
+        if not step.usual:
+            self._since = None
+        self._running.append(step)
+        self.catch_up(ahead)
+
+    def catch_up(self, ahead: int = 0) -> None:
+        while len(self._running) > ahead:
+            step = self._running.popleft()
+            jax.block_until_ready(step.metrics)
+            now = time.perf_counter()
+            if self._since is not None:
+                self._watchdog.took(now - self._since)
+                self._goodput.stepped(now - self._since - step.waited)
+            self._goodput.waited(step.waited)
+            self._since = now
+            if "finite" in step.metrics and not float(step.metrics["finite"]):
+                metrics = {name: float(value) for name, value in jax.device_get(step.metrics).items()}
+                self._skipped.note(step.number, step.position, metrics)
+            elif "finite" in step.metrics:
+                self._skipped.good()
+
+
+def _status(values: Mapping[str, float]) -> str:
+    """The line beside the progress bar."""
+    parts = [f"loss {values.get('loss', float('nan')):.4f}"]
+    if "tokens_per_second" in values:
+        parts.append(f"{values['tokens_per_second']:,.0f} tokens/s")
+    if "mfu" in values:
+        parts.append(f"MFU {values['mfu']:.0%}")
+    return ", ".join([*parts, f"goodput {values['goodput']:.0%}"])
+
+
+class _Termination:
+    """Notes SIGTERM instead of dying of it. Only the main thread can set handlers; elsewhere nothing is noted.
+
+    With other processes JAX has noted it since they were joined, and finds a step that all of them stop at.
+    """
+
+    _noted = False
 
     def __enter__(self) -> _Termination:
-        if threading.current_thread() is threading.main_thread():
+        self._handles = hosts.count() == 1 and threading.current_thread() is threading.main_thread()
+        if self._handles:
             self._previous = signal.signal(signal.SIGTERM, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if threading.current_thread() is threading.main_thread():
+        if self._handles:
             signal.signal(signal.SIGTERM, self._previous)
 
+    def requested(self, step: int) -> bool:
+        """Whether to stop behind this step. To be asked at every step."""
+        return self._noted if hosts.count() == 1 else multihost_utils.reached_preemption_sync_point(step)
+
     def _note(self, *_: object) -> None:
-        self.requested = True
+        self._noted = True

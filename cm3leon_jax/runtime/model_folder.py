@@ -7,7 +7,6 @@ with one tokenizer is never mixed with another's.
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,7 +14,16 @@ import safetensors
 import safetensors.numpy
 
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import Path, fingerprint, new_directory, read_json, sha256_of_file, write_json
+from cm3leon_jax.runtime.files import (
+    Path,
+    as_path,
+    fingerprint,
+    is_remote,
+    new_directory,
+    read_json,
+    sha256_of_file,
+    write_json,
+)
 
 Config = TypeVar("Config")
 CONFIG_FILE = "config.json"
@@ -52,7 +60,7 @@ def save_model(directory: Path, *, kind: str, config: Any, params: dict) -> None
 
 def load_config(directory: Path, *, kind: str, config_type: type[Config], make_with: str) -> Config:
     """Reads the config of a model folder; `UserError` where it is missing or of another kind."""
-    fields = read_json(pathlib.Path(directory) / CONFIG_FILE, what=f"{kind} config", make_with=make_with)
+    fields = read_json(as_path(directory) / CONFIG_FILE, what=f"{kind} config", make_with=make_with)
     found = fields.pop("kind", None)
     if found != kind:
         raise UserError(f"{directory} holds a {found!r} model where a {kind!r} is needed; name another folder")
@@ -67,8 +75,10 @@ def load_config(directory: Path, *, kind: str, config_type: type[Config], make_w
 def load_model(directory: Path, *, kind: str, config_type: type[Config], make_with: str) -> tuple[Config, dict]:
     """Reads a model folder -> (config, nested dict of numpy arrays)."""
     config = load_config(directory, kind=kind, config_type=config_type, make_with=make_with)
-    path = pathlib.Path(directory) / WEIGHTS_FILE
+    path = as_path(directory) / WEIGHTS_FILE
     try:
+        if is_remote(path):
+            return config, unflatten(safetensors.numpy.load(path.read_bytes()))
         return config, unflatten(safetensors.numpy.load_file(path))
     except FileNotFoundError:
         raise UserError(f"no weights at {path}; make them with `{make_with}`") from None
@@ -78,5 +88,5 @@ def load_model(directory: Path, *, kind: str, config_type: type[Config], make_wi
 
 def model_fingerprint(directory: Path) -> str:
     """Names the exact config and weights of a model folder."""
-    directory = pathlib.Path(directory)
+    directory = as_path(directory)
     return fingerprint(sha256_of_file(directory / CONFIG_FILE), sha256_of_file(directory / WEIGHTS_FILE))

@@ -7,6 +7,8 @@ import os
 import sys
 import time
 
+from cm3leon_jax.runtime.compilation_cache import use_compilation_cache
+
 # glibc told to keep XLA's temporaries mapped, in huge pages: a CPU training step is up to 35% faster.
 _ALLOCATOR = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
@@ -16,6 +18,12 @@ _ALLOCATOR = {
 }
 
 _STARTED = "CM3LEON_STARTED"
+_BEGAN = float(os.environ.get(_STARTED, time.time()))
+
+
+def seconds_running() -> float:
+    """Seconds since this process began, imports included."""
+    return max(time.time() - _BEGAN, 0.0)
 
 
 def seconds_waited() -> float:
@@ -33,12 +41,19 @@ def _has_accelerator() -> bool:
 
 
 def prepare_process(argv: list[str], program: tuple[str, ...] = ("-m", "cm3leon_jax")) -> None:
-    """On a CPU host: one XLA device a core and the allocator's settings. The allocator reads its settings when the
-    process starts, so the process replaces itself once (`os.execv`) by Python running `program` with the arguments
-    `argv`, before anything heavy is imported."""
+    """Compiled programs are kept on disk; on a CPU host, one XLA device a core and the allocator's settings.
+
+    The allocator reads its settings when the process starts, so the process replaces itself once (`os.execv`) by Python
+    running `program` with the arguments `argv`, before anything heavy is imported. Raises `UserError` where the
+    environment names a cache folder that cannot be.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault(_STARTED, str(time.time()))
-    if _has_accelerator() or os.environ.get("CM3LEON_PREPARED") == "1" or not sys.platform.startswith("linux"):
+    if os.environ.get("CM3LEON_PREPARED") == "1" or not sys.platform.startswith("linux"):
+        return
+    accelerator = _has_accelerator()
+    use_compilation_cache(accelerator=accelerator)
+    if accelerator:
         return
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_force_host_platform_device_count" not in flags:

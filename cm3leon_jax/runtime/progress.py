@@ -8,6 +8,8 @@ from typing import Any
 
 import tqdm
 
+from cm3leon_jax.runtime import hosts
+
 
 def progress(items: Iterable | None = None, *, label: str, total: int | None = None, unit: str, start: int = 0) -> Any:
     """A tqdm bar over `items` (or one to be updated by hand). In a log file it prints a line every ten seconds."""
@@ -22,4 +24,5 @@ def progress(items: Iterable | None = None, *, label: str, total: int | None = N
         ncols=None if interactive else 100,
         mininterval=0.2 if interactive else 10.0,
         leave=True,
+        disable=not hosts.is_first(),
     )

@@ -7,10 +7,19 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
-    """How long, and how often what is done."""
+    """How long, how often what is done, and when to give up."""
 
     steps: int
     log_every: int = 20  # steps between two lines of metrics
     evaluate_every: int = 0  # steps; 0: at the end alone
     checkpoint_every: int = 500  # steps; the last step is always saved
     keep_checkpoints: int = 2
+    # The watchdog ends a run that hangs (exit status 42: start again). A step may take so many times the median of the
+    # steps before it, and no less than the floor; compilation, evaluations and saves have an allowance of their own.
+    watchdog_multiple: float = 20.0  # 0: no watchdog
+    watchdog_floor_seconds: float = 300.0
+    watchdog_long_seconds: float = 3600.0
+    save_timeout_seconds: int = 1200  # a save that is not done by then has failed, and stops the run
+    max_skipped_in_a_row: int = 10  # steps without a finite loss and gradient, whose updates are skipped; 0: no limit
+    profile_steps: str = ""  # such as "10:15": a jax.profiler trace of these steps, below profile/
+    wandb_project: str = ""  # metrics also go to this project of Weights & Biases

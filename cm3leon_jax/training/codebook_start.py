@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cm3leon_jax.model.decoder import Params
@@ -34,7 +33,7 @@ def with_codebook(
     rows = projected(codebook_KxC, table.shape[1], std=std, seed=seed)
     start = vocabulary.image_offset
     replace = jax.jit(lambda table, rows: table.at[start : start + len(rows)].set(rows), out_shardings=sharding)
-    return params | {"embedding": params["embedding"] | {"tokens": replace(table, jnp.asarray(rows))}}
+    return params | {"embedding": params["embedding"] | {"tokens": replace(table, rows)}}
 
 
 def projected(codebook_KxC: np.ndarray, width: int, *, std: float, seed: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -124,9 +124,11 @@ def make_train_step(
     steps: int,
     partitioning: Partitioning,
     step_config: StepConfig,
-) -> Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]:
+    compiler_options: Mapping[str, str] | None = None,
+) -> jax.stages.Wrapped:
     """The compiled step, (state, batch) -> (state, metrics) for a run of `steps`. It takes the state's memory over.
 
+    `compiler_options` are XLA's, for TPUs; other platforms do not know them, and are not told.
     A step whose loss or gradient is not finite changes nothing but the counters: `skipped` counts them.
     """
     if config.vocab_size < vocabulary.used:
@@ -156,9 +158,11 @@ def make_train_step(
         }
         metrics = mean_losses(sums) | {
             "grad_norm": grad_norm,
+            "param_norm": optax.global_norm(new_state["params"]),
             "learning_rate": schedule(state["step"] - state["skipped"]),
             "tokens": sums["weight_all"],
             "skipped": new_state["skipped"],
+            "finite": finite.astype(jnp.float32),
         }
         return new_state, metrics
 
@@ -168,6 +172,7 @@ def make_train_step(
         in_shardings=(shardings, partitioning.sharding("batch")),
         out_shardings=(shardings, partitioning.replicated()),
         donate_argnums=0,
+        compiler_options=dict(compiler_options or {}) if partitioning.platform == "tpu" else None,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,9 +13,12 @@ from cm3leon_jax.model.config import DecoderConfig, parameter_count
 from cm3leon_jax.model.decoder import Params, logical_axes
 from cm3leon_jax.model.folder import save_decoder
 from cm3leon_jax.model.partitioning import AxisRules, MeshConfig, Partitioning, make_mesh
+from cm3leon_jax.planning.chips import parse_slice
+from cm3leon_jax.runtime import hosts
 from cm3leon_jax.runtime.devices import put_batch
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import Path, write_json
+from cm3leon_jax.runtime.files import Path, as_path, check_writable, write_json
+from cm3leon_jax.runtime.hardware import HardwareConfig
 from cm3leon_jax.runtime.loop import MakeBatches, run_loop
 from cm3leon_jax.runtime.settings import LoopConfig
 from cm3leon_jax.training.codebook_start import with_codebook
@@ -35,6 +37,7 @@ class TrainingConfig:
     step: StepConfig = dataclasses.field(default_factory=StepConfig)
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     rules: AxisRules = dataclasses.field(default_factory=AxisRules)
+    hardware: HardwareConfig = dataclasses.field(default_factory=HardwareConfig)
     seed: int = 0  # of the initial parameters
 
 
@@ -47,7 +50,7 @@ def train_decoder(
     directory: Path,
     *,
     evaluation: Mapping[str, Sequence[dict[str, np.ndarray]]] | None = None,
-    on_step: Callable[[int, Params], None] | None = None,
+    on_step: Callable[[int, Params], Mapping[str, Path] | None] | None = None,
     initial_params: Params | None = None,
     codebook: np.ndarray | None = None,
 ) -> Params:
@@ -55,11 +58,17 @@ def train_decoder(
 
     Below `directory`: `training/` (checkpoints, metrics), `model/` (the decoder: `model.folder`), `evaluation.json`.
     `make_batches` gives this process's rows of each batch; `evaluation` names lists of batches (`evaluate.py`);
-    `on_step(step, params)` runs before each evaluation; `initial_params` starts from a trained model; with `codebook`,
-    the image tokenizer's code vectors [K, C], a new model's image tokens start from them (`codebook_start.py`).
+    `on_step(step, params)` runs before each evaluation and may name pictures that it has drawn; `initial_params` starts
+    from a trained model; with `codebook`, the image tokenizer's code vectors [K, C], a new model's image tokens start
+    from them (`codebook_start.py`).
     """
-    directory = pathlib.Path(directory)
+    _check_slice(training.hardware)
+    directory = as_path(directory)
+    check_writable(directory / "training")
     partitioning = Partitioning(make_mesh(training.mesh), training.rules)
+    # What cannot work is said before anything is compiled. A position is all that leads to a batch: this one is made
+    # once more when its turn comes.
+    _check_batch(next(iter(make_batches(None)))[0], config, training, partitioning)
     state = _initial_state(config, training, loop.steps, partitioning, initial_params)
     if codebook is not None and initial_params is None:
         state["params"] = with_codebook(
@@ -79,7 +88,7 @@ def train_decoder(
     def placed(position: dict | None) -> Iterator[tuple[Any, dict]]:
         nonlocal length
         for batch, following in make_batches(position):
-            _check_batch(batch, config, partitioning)
+            _check_lengths(batch, config)
             length = batch["tokens"].shape[1]
             yield put_batch(batch, sharding), following
 
@@ -94,7 +103,15 @@ def train_decoder(
     state = run_loop(
         loop,
         state=state,
-        train_step=make_train_step(config, vocabulary, training.optimizer, loop.steps, partitioning, training.step),
+        train_step=make_train_step(
+            config,
+            vocabulary,
+            training.optimizer,
+            loop.steps,
+            partitioning,
+            training.step,
+            training.hardware.compiler_options,
+        ),
         make_batches=placed,
         directory=directory / "training",
         label="decoder",
@@ -104,10 +121,10 @@ def train_decoder(
         rates=rates,
     )
     save_decoder(directory / "model", config, vocabulary, state["params"])
-    if jax.process_index() == 0:
-        summary: dict[str, float] = {"steps": loop.steps, "parameters": parameter_count(config)}
-        if evaluation:
-            summary |= last_evaluation or on_evaluation(state, loop.steps)
+    summary: dict[str, float] = {"steps": loop.steps, "parameters": parameter_count(config)}
+    if evaluation:
+        summary |= last_evaluation or on_evaluation(state, loop.steps)
+    if hosts.is_first():
         write_json(directory / "evaluation.json", summary)
     return state["params"]
 
@@ -124,15 +141,46 @@ def _initial_state(
     )(placed)
 
 
-def _check_batch(batch: Mapping[str, np.ndarray], config: DecoderConfig, partitioning: Partitioning) -> None:
-    rows, length = batch["tokens"].shape
+def _check_slice(hardware: HardwareConfig) -> None:
+    """Whether the TPU devices that are there, if any, are as many as the named slice has."""
+    if hardware.slice and jax.default_backend() == "tpu":
+        chips = parse_slice(hardware.slice).chips
+        if jax.device_count() != chips:
+            raise UserError(
+                f"the hardware file is for {hardware.slice} ({chips} chips), and there are {jax.device_count()}; name "
+                "the hardware file of this slice"
+            )
+
+
+def _check_lengths(batch: Mapping[str, np.ndarray], config: DecoderConfig) -> None:
+    length = batch["tokens"].shape[1]
     if length > config.max_length:
         raise UserError(f"sequences of {length} tokens, but max_length is {config.max_length}; make one of them fit")
     reached = int(batch["positions"].max()) + 1
     if reached > config.max_length:  # JAX would read the last row of the table instead, in silence
         raise UserError(f"a sequence reaches position {reached}, but max_length is {config.max_length}; raise it")
-    rows *= jax.process_count()
+
+
+def _check_batch(
+    batch: Mapping[str, np.ndarray], config: DecoderConfig, training: TrainingConfig, partitioning: Partitioning
+) -> None:
+    """Whether the step can be compiled for batches like this one."""
+    _check_lengths(batch, config)
+    own = batch["tokens"].shape[0]
+    rows = own * hosts.count()
     if rows % partitioning.batch_shards:
         raise UserError(
             f"a batch of {rows} rows does not divide over {partitioning.batch_shards} devices; change the batch size"
+        )
+    if rows % training.step.accumulate:
+        raise UserError(
+            f"a batch of {rows} rows does not divide into {training.step.accumulate} parts; change one of them"
+        )
+    # Each process makes its own share of the rows; one whose devices need other rows too would read past them.
+    pieces = partitioning.sharding("batch").addressable_devices_indices_map((rows,)).values()
+    needed = {row for piece in pieces if piece for row in range(rows)[piece[0]]}
+    if len(needed) != own:
+        raise UserError(
+            f"a process makes {own} rows of a batch, but its devices work on {len(needed)}: an axis that is not of the"
+            " batch reaches over several processes; make `tensor` a divisor of the devices of a process"
         )

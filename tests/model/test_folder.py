@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 import sys
 
@@ -5,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from cm3leon_jax.model.folder import load_decoder, save_decoder
+from cm3leon_jax.model.folder import load_decoder, load_initial_params, save_decoder
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.vocabulary import Vocabulary
 
@@ -25,6 +26,15 @@ def test_weights_of_another_config_are_refused(tmp_path, scanned, params):
         load_decoder(tmp_path / "model")
     with pytest.raises(UserError, match="no decoder config"):
         load_decoder(tmp_path / "nothing")
+
+
+def test_training_starts_from_a_decoder_of_its_own_size_alone(tmp_path, config, params):
+    save_decoder(tmp_path / "model", config, VOCABULARY, params)
+    jax.tree.map(np.testing.assert_array_equal, load_initial_params(tmp_path / "model", config, VOCABULARY), params)
+    with pytest.raises(UserError, match="num_heads"):
+        load_initial_params(tmp_path / "model", dataclasses.replace(config, num_heads=2 * config.num_heads), VOCABULARY)
+    with pytest.raises(UserError, match="another vocabulary"):
+        load_initial_params(tmp_path / "model", config, dataclasses.replace(VOCABULARY, num_others=1))
 
 
 def test_the_model_and_the_training_step_need_no_tensorflow():

@@ -11,7 +11,7 @@ from cm3leon_jax.runtime.errors import UserError
 
 def test_mesh_axes_are_auto_and_minus_one_takes_what_is_left():
     mesh = make_mesh(MeshConfig(data=-1, fsdp=1, tensor=2))
-    assert dict(mesh.shape) == {"data": jax.device_count() // 2, "fsdp": 1, "tensor": 2}
+    assert dict(mesh.shape) == {"slice": 1, "data": jax.device_count() // 2, "fsdp": 1, "tensor": 2}
     assert set(mesh.axis_types) == {AxisType.Auto}
 
 

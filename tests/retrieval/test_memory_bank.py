@@ -29,9 +29,7 @@ QUERIES = clustered(64, 1)
 def bank(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp("bank") / request.param
     config = MemoryBankConfig(kind=request.param)
-    return MemoryBank.build(
-        VECTORS, IDS, directory, encoder_fingerprint="abc", config=config, sample_queries=QUERIES
-    )
+    return MemoryBank.build(VECTORS, IDS, directory, encoder_fingerprint="abc", config=config, sample_queries=QUERIES)
 
 
 def test_recall(bank):

@@ -1,5 +1,7 @@
 """The loop against what happens to real runs: kills, preemptions, full disks."""
 
+import dataclasses
+import gzip
 import json
 import pathlib
 import signal
@@ -10,6 +12,7 @@ import time
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from cm3leon_jax.runtime.checkpoints import Checkpoints
 from cm3leon_jax.runtime.errors import EXIT_START_AGAIN, UserError
@@ -126,6 +129,82 @@ def test_evaluation_and_on_step_run_when_due(tmp_path):
     rows = read_metrics(tmp_path)
     assert [row["eval/state"] for row in rows if "eval/state" in row] == [1.0, 6.0, 10.0]
     assert all(row["train/double"] == 2 * row["train/loss"] for row in rows if "train/loss" in row)
+
+
+def steps_of(finite):
+    """The arguments of a loop whose updates are skipped except where `finite(step)`."""
+
+    def train_step(state, batch):
+        new = state["step"] + 1
+        good = jnp.float32(finite(int(new)))
+        return {"step": new}, {"loss": jnp.where(good == 1, 1.0, jnp.nan), "finite": good}
+
+    return {
+        "state": {"step": jnp.zeros((), jnp.int32)},
+        "train_step": train_step,
+        "make_batches": batches_by_step(lambda step: step),
+        "label": "toy",
+        "saved_config": {},
+    }
+
+
+def test_skipped_steps_are_named_at_once_and_too_many_in_a_row_stop_the_run(tmp_path):
+    loop = LoopConfig(steps=30, log_every=7, checkpoint_every=10, max_skipped_in_a_row=3)
+    bad = {1, 5, 6, 12, 21, 22, 23}
+    with pytest.raises(UserError, match=r"not finite in 3 steps in a row, up to step 23: lower the learning rate"):
+        run_loop(loop, directory=tmp_path, **steps_of(lambda step: step not in bad))
+
+    def rows():
+        return [json.loads(line) for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
+
+    assert [row["step"] for row in rows()] == sorted(bad)
+    # A position leads to the very batch: batch n of this stream is n.
+    make_batches = batches_by_step(lambda step: step)
+    assert [next(make_batches(row["position"]))[0] for row in rows()] == [step - 1 for step in sorted(bad)]
+    assert rows()[0]["metrics"] == {"loss": "nan", "finite": 0.0}
+    logged = read_metrics(tmp_path)
+    assert [row["step"] for row in logged] == [7, 14, 21] and "train/finite" not in logged[0]
+
+    # Started again behind step 20 it meets them again, and notes them once. Without a limit it goes on.
+    run_loop(
+        dataclasses.replace(loop, max_skipped_in_a_row=0), directory=tmp_path, **steps_of(lambda step: step not in bad)
+    )
+    assert [row["step"] for row in rows()] == sorted(bad)
+
+
+def test_the_steps_that_are_asked_for_are_profiled(tmp_path):
+    loop = LoopConfig(steps=6, profile_steps="2:3")
+    run_loop(loop, directory=tmp_path, **steps_of(lambda step: True))
+    (trace,) = (tmp_path / "profile").rglob("*.trace.json.gz")
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    steps = {int(event["args"]["step_num"]) for event in events if event.get("name") == "train"}
+    assert steps == {2, 3}
+    for wrong in ("3:2", "0:2", "ten"):
+        with pytest.raises(UserError, match="FIRST:LAST"):
+            run_loop(LoopConfig(steps=6, profile_steps=wrong), directory=tmp_path, **steps_of(lambda step: True))
+
+
+def test_a_loop_tells_where_its_time_went_and_shows_its_pictures(tmp_path, capsys):
+    Image.new("RGB", (3, 2)).save(tmp_path / "drawn.png")
+
+    def slow(step):
+        time.sleep(0.02)
+        return step
+
+    arguments = steps_of(lambda step: True) | {"make_batches": batches_by_step(slow)}
+    run_loop(
+        LoopConfig(steps=20, log_every=10),
+        directory=tmp_path / "run",
+        on_step=lambda step, state: {"drawn": tmp_path / "drawn.png"},
+        rates=lambda metrics, speed: {"tokens_per_second": 12345.0, "mfu": 0.41},
+        **arguments,
+    )
+    for row in read_metrics(tmp_path / "run"):
+        assert row["train/input_wait"] > 0.5 and 0 <= row["train/goodput"] <= 1 and row["train/seconds"] > 0
+    (events,) = (tmp_path / "run/tensorboard").iterdir()
+    assert (tmp_path / "drawn.png").read_bytes() in events.read_bytes()
+    status = capsys.readouterr().err
+    assert "loss 1.0000, 12,345 tokens/s, MFU 41%, goodput" in status
 
 
 def test_an_error_in_the_stream_is_raised_where_its_batch_was_due():

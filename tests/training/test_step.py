@@ -87,6 +87,7 @@ def test_a_step_that_is_not_finite_changes_nothing(run):
     spoiled, history, _ = run(2, change=spoil)
     clean, _, _ = run(1)
     assert [row["skipped"] for row in history] == [0, 1]
+    assert [row["finite"] for row in history] == [1, 0]
     jax.tree.map(np.testing.assert_array_equal, spoiled["params"], clean["params"])
     jax.tree.map(np.testing.assert_array_equal, spoiled["opt_state"], clean["opt_state"])
     assert spoiled["step"] == 2

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import jax
@@ -80,3 +81,40 @@ def test_batches_longer_than_the_model_are_refused(config, vocabulary, training,
     longer = lambda step: {name: np.tile(value, 2) for name, value in batch_of_step(step).items()}  # noqa: E731
     with pytest.raises(UserError, match="max_length"):
         train_decoder(config, vocabulary, training, LoopConfig(steps=1), batches_by_step(longer), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "step", "words"),
+    [
+        (7, StepConfig(loss_chunk=8), "7 rows does not divide over 2 devices"),
+        (8, StepConfig(loss_chunk=8, accumulate=3), "8 rows does not divide into 3 parts"),
+    ],
+)
+def test_batches_that_do_not_divide_are_refused_before_anything_is_compiled(
+    config, vocabulary, training, batch_of_step, tmp_path, monkeypatch, rows, step, words
+):
+    monkeypatch.setattr("cm3leon_jax.training.train.init_state", None)  # it would be compiled
+    cut = batches_by_step(lambda number: {name: value[:rows] for name, value in batch_of_step(number).items()})
+    changed = dataclasses.replace(training, step=step)
+    with pytest.raises(UserError, match=words):
+        train_decoder(config, vocabulary, changed, LoopConfig(steps=1), cut, tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_compiled(
+    config, vocabulary, training, batch_of_step, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("cm3leon_jax.training.train.init_state", None)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written to"):
+        train_decoder(
+            config, vocabulary, training, LoopConfig(steps=1), batches_by_step(batch_of_step), tmp_path / "file"
+        )
+
+
+def test_a_run_whose_batches_are_all_bad_stops_with_one_line(config, vocabulary, training, batch_of_step, tmp_path):
+    bad = lambda step: batch_of_step(step) | {"weights": np.full((8, 24), np.inf, np.float32)}  # noqa: E731
+    loop = LoopConfig(steps=9, max_skipped_in_a_row=2)
+    with pytest.raises(UserError, match="not finite in 2 steps in a row"):
+        train_decoder(config, vocabulary, training, loop, batches_by_step(bad), tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "training/skipped.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["position"]) for row in rows] == [(1, None), (2, {"step": 1})]

@@ -16,7 +16,7 @@ class PrepareConfig:
     max_caption_tokens: int = 512  # longer captions are quarantined
     max_bad_share: float = 0.1  # of the examples; with more bad ones than this, preparing stops
     num_sentinels: int = 512  # of the joint vocabulary
-    vocabulary_multiple_of: int = 1024  # rows of the embedding table are padded to a multiple of this
+    vocabulary_multiple_of: int = 128  # rows of the embedding table are padded to a multiple of this
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from cm3leon_jax.runtime.devices import batch_sharded, data_mesh, map_batches, replicated
+from cm3leon_jax.runtime.devices import batch_sharded, local_mesh, map_batches, replicated
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path
 from cm3leon_jax.runtime.model_folder import flatten, load_model, model_fingerprint, save_model
@@ -23,7 +23,7 @@ class ImageTokenizer:
     def __init__(self, config: ImageTokenizerConfig, params: dict, *, fingerprint: str = "", batch_size: int = 64):
         self.config, self.fingerprint = config, fingerprint
         self._batch_size = batch_size
-        self._mesh = data_mesh()
+        self._mesh = local_mesh()
         self._params = jax.device_put(params, replicated(self._mesh))
 
         def encode(params: dict, images: jax.Array) -> jax.Array:

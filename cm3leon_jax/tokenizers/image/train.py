@@ -53,6 +53,11 @@ def train_image_tokenizer(
     def evaluate(state: dict, _: int) -> dict[str, float]:
         return evaluate_image_tokenizer(tokenizer.with_params(state["params"]), evaluation_images)
 
+    def draw(_: int, state: dict) -> dict[str, Path]:
+        path = directory / "reconstructions.png"
+        write_reconstructions(tokenizer.with_params(state["params"]), evaluation_images[:SHOWN_IMAGES], path)
+        return {"reconstructions": path}
+
     state = run_loop(
         loop,
         state=jax.device_put(_initial_state(trainer, batch_of_step), replicated(mesh)),
@@ -62,6 +67,7 @@ def train_image_tokenizer(
         label="image tokenizer",
         saved_config={"model": dataclasses.asdict(config), "training": dataclasses.asdict(training)},
         evaluate=evaluate if loop.evaluate_every else None,
+        on_step=draw if loop.evaluate_every else None,
     )
     tokenizer = tokenizer.with_params(state["params"])
     tokenizer.save(directory / "model")

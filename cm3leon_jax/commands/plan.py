@@ -1,0 +1,63 @@
+"""`cm3leon plan`."""
+
+from __future__ import annotations
+
+from cm3leon_jax.data.settings import StreamConfig
+from cm3leon_jax.model.config import DecoderConfig
+from cm3leon_jax.model.partitioning import AxisRules, MeshConfig
+from cm3leon_jax.runtime.hardware import HardwareConfig
+from cm3leon_jax.runtime.settings import LoopConfig
+from cm3leon_jax.training.optimizer import OptimizerConfig
+from cm3leon_jax.training.step import StepConfig
+
+
+def plan(
+    model: DecoderConfig,
+    hardware: HardwareConfig,
+    mesh: MeshConfig,
+    rules: AxisRules,
+    optimizer: OptimizerConfig,
+    step: StepConfig,
+    stream: StreamConfig,
+    loop: LoopConfig,
+    slice: str = "",
+    search: bool = False,
+    json: str = "",
+) -> None:
+    """Compiles the training step for a TPU slice that is not there, and tells what it needs and how fast it will be:
+
+      cm3leon plan --gin_file models/7b --gin_file hardware/v5p_256 --gin_file runs/pretrain
+
+    --slice TYPE plans for another slice than the hardware file's; --search looks for the fastest accumulation and remat
+    policy that fit; --json FILE keeps the plan. How the estimate is made, and where it fails: docs/planning.md."""
+    import pathlib
+
+    from cm3leon_jax.planning.chips import parse_slice
+    from cm3leon_jax.planning.compile import DoesNotFit, PlannedRun
+    from cm3leon_jax.planning.plan import describe, plan_training, smallest_change_that_fits
+    from cm3leon_jax.planning.search import fastest
+    from cm3leon_jax.runtime.errors import UserError
+    from cm3leon_jax.runtime.files import write_json
+
+    name = slice or hardware.slice
+    if not name:
+        raise UserError("plan needs a slice: --gin_file hardware/v5p_256 (or another slice's), or --slice v5p-256")
+    target = parse_slice(name)
+    if json and not pathlib.Path(json).absolute().parent.is_dir():
+        raise UserError(f"--json {json}: its folder does not exist; make it first")
+    run = PlannedRun(
+        model, mesh, rules, optimizer, step, stream.batch_size, stream.length, tuple(hardware.compiler_options.items())
+    )
+    if search:
+        found = fastest(run, target, loop.steps)
+    else:
+        print(f"Compiling the training step for {target.name} ({target.chips} chips); a minute or two …", flush=True)
+        try:
+            found = plan_training(run, target, loop.steps)
+        except DoesNotFit as error:
+            change = smallest_change_that_fits(run, target)
+            advice = f"set {change}" if change else "nothing but a larger slice helps"
+            raise UserError(f"the step does not fit {target.name}: it {error}; {advice}") from None
+    print(describe(found))
+    if json:
+        write_json(json, found)

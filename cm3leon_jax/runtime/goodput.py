@@ -1,0 +1,40 @@
+"""Where a run's time goes: the share of it that was spent in training steps (goodput), and in waiting for input."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from cm3leon_jax.runtime.platform import seconds_running
+
+
+class Goodput:
+    """Counts from the start of the process, imports and compilation included. Restarts go on from `rows`, the metrics
+    logged so far: steps that were lost with a killed run (those after `resume_step`) took time, and made nothing."""
+
+    def __init__(
+        self, rows: Sequence[dict], resume_step: int, *, running: Callable[[], float] = seconds_running
+    ) -> None:
+        counted = [row for row in rows if "train/seconds" in row]
+        kept = [row for row in counted if row["step"] <= resume_step]
+        self._before = counted[-1]["train/seconds"] if counted else 0.0
+        self._productive = kept[-1]["train/goodput"] * kept[-1]["train/seconds"] if kept else 0.0
+        self._running = running
+        self._waited, self._since = 0.0, time.perf_counter()
+
+    def waited(self, seconds: float) -> None:
+        """The loop waited for a batch."""
+        self._waited += seconds
+
+    def stepped(self, seconds: float) -> None:
+        """A step took so long, waiting for its batch not counted."""
+        self._productive += max(seconds, 0.0)
+
+    def values(self) -> dict[str, float]:
+        """Metrics: `seconds` of all starts of this run together, `goodput`, and `input_wait`, the share of the time
+        since the last call."""
+        now = time.perf_counter()
+        share = self._waited / max(now - self._since, 1e-9)
+        self._waited, self._since = 0.0, now
+        seconds = self._before + self._running()
+        return {"seconds": seconds, "goodput": min(self._productive / max(seconds, 1e-9), 1.0), "input_wait": share}

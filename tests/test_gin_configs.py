@@ -1,0 +1,77 @@
+"""Every model, hardware and run file composes; the sizes are the paper's (CM3Leon, table 2)."""
+
+import itertools
+import pathlib
+
+import gin
+import pytest
+
+from cm3leon_jax.cli import GIN_CONFIGS
+from cm3leon_jax.gin_names import register
+from cm3leon_jax.model.config import parameter_count, training_flops_per_token
+from cm3leon_jax.planning.chips import parse_slice
+from cm3leon_jax.vocabulary import CM3LEON
+
+HARDWARE = sorted(path.stem for path in (GIN_CONFIGS / "hardware").glob("*.gin"))
+PAPER = {  # parameters, peak learning rate
+    "350m": ("3.74e+08", 6e-4),
+    "760m": ("7.87e+08", 5e-4),
+    "7b": ("6.73e+09", 1.2e-4),
+}
+CONFIGS = (
+    "DecoderConfig",
+    "MeshConfig",
+    "HardwareConfig",
+    "StepConfig",
+    "OptimizerConfig",
+    "StreamConfig",
+    "LoopConfig",
+)
+
+
+@pytest.fixture(autouse=True)
+def gin_as_the_command_line_has_it():
+    register(gin)
+    gin.add_config_file_search_path(str(GIN_CONFIGS))
+    yield
+    gin.clear_config()
+
+
+def composed(*files: str) -> dict:
+    gin.clear_config()
+    gin.parse_config_files_and_bindings([f"{file}.gin" for file in files], [])
+    with gin.config_scope("train"):
+        return {name: gin.get_configurable(name)() for name in CONFIGS}
+
+
+@pytest.mark.parametrize("size", PAPER)
+def test_sizes(size):
+    found = composed(f"models/{size}", "runs/pretrain")
+    parameters, rate = PAPER[size]
+    model = found["DecoderConfig"]
+    assert model.vocab_size == CM3LEON.size
+    assert f"{parameter_count(model):.2e}" == parameters
+    assert found["OptimizerConfig"].learning_rate == rate
+    # 6 FLOPs a parameter and token, positions aside, and a little for attention.
+    assert 1.0 < training_flops_per_token(model) / (6 * parameter_count(model)) < 1.4
+
+
+@pytest.mark.parametrize("hardware", HARDWARE)
+def test_every_combination(hardware):
+    for size, run in itertools.product(PAPER, ("pretrain", "finetune")):
+        found = composed(f"models/{size}", f"hardware/{hardware}", f"runs/{run}")
+        stream, mesh = found["StreamConfig"], found["MeshConfig"]
+        assert stream.batch_size * stream.length == {"pretrain": 2**23, "finetune": 2**21}[run]
+        assert found["OptimizerConfig"].learning_rate == (5e-5 if run == "finetune" else PAPER[size][1])
+        if not found["HardwareConfig"].slice:
+            continue
+        slice_ = parse_slice(found["HardwareConfig"].slice)
+        assert slice_.slices == mesh.slices
+        if run == "pretrain":
+            assert stream.batch_size % (slice_.chips * found["StepConfig"].accumulate) == 0
+            assert stream.batch_size // slice_.chips // found["StepConfig"].accumulate <= 8
+
+
+def test_a_run_is_swapped_by_naming_other_files():
+    names = {path.stem for path in pathlib.Path(GIN_CONFIGS / "hardware").glob("v*_*.gin")}
+    assert {"v4_32", "v5e_256", "v5p_256", "v6e_256", "v5p_256_x2"} <= names

@@ -32,6 +32,8 @@ def plan(
     policy that fit; --json FILE keeps the plan. How the estimate is made, and where it fails: docs/planning.md."""
     import pathlib
 
+    import jax
+
     from cm3leon_jax.planning.chips import parse_slice
     from cm3leon_jax.planning.compile import DoesNotFit, PlannedRun
     from cm3leon_jax.planning.plan import describe, plan_training, smallest_change_that_fits
@@ -39,6 +41,7 @@ def plan(
     from cm3leon_jax.runtime.errors import UserError
     from cm3leon_jax.runtime.files import write_json
 
+    jax.config.update("jax_enable_compilation_cache", False)  # what is compiled for another machine cannot be read back
     name = slice or hardware.slice
     if not name:
         raise UserError("plan needs a slice: --gin_file hardware/v5p_256 (or another slice's), or --slice v5p-256")

@@ -32,7 +32,8 @@ def cross_entropy(
     sum is differentiable, and only in `hidden` and `table`; the single losses are there to be reported.
     """
     length = hidden_BxLxD.shape[1]
-    chunk = min(chunk, length)
+    # Two chunks at least: XLA on the CPU unrolls a loop of one, and then cannot multiply bfloat16 to float32 any more.
+    chunk = min(chunk, -(-length // 2))
     short = -length % chunk
     padded = [
         jnp.pad(x, ((0, 0), (0, short), *((0, 0),) * (x.ndim - 2))) for x in (hidden_BxLxD, targets_BxL, weights_BxL)

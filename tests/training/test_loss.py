@@ -45,10 +45,11 @@ def test_chunks_give_the_plain_loss_and_its_gradients(arguments, chunk, z_loss, 
     np.testing.assert_allclose(jax.jit(chunked)(*arguments)[0], 2 * expected[0], rtol=1e-5)
 
 
-def test_bfloat16_stays_near(arguments):
+@pytest.mark.parametrize("chunk", [8, 64])  # the second is longer than a row
+def test_bfloat16_stays_near(arguments, chunk):
     hidden, table, targets, weights = arguments
     found = with_gradients(
-        functools.partial(cross_entropy, chunk=8), hidden.astype(jnp.bfloat16), table, targets, weights
+        functools.partial(cross_entropy, chunk=chunk), hidden.astype(jnp.bfloat16), table, targets, weights
     )
     expected = with_gradients(plain, *arguments)
     assert found[2].dtype == jnp.bfloat16 and found[3].dtype == jnp.float32

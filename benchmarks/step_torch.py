@@ -1,0 +1,124 @@
+"""The same training step by Hugging Face's OPT in PyTorch, in a process of its own (`worker.py`).
+
+OPT without biases and LayerNorm parameters is the same function (tests/model/test_decoder.py). What makes it fast is
+chosen: scaled-dot-product attention told that it is causal, fused AdamW, one thread a core, optionally torch.compile.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import torch
+import transformers
+from case import Case, make_batch, make_weights
+
+
+class TorchStep:
+    """`precision`: "float32"; "autocast", matrix products in bfloat16; "master", all in bfloat16 but for the weights
+    that AdamW moves."""
+
+    def __init__(self, sizes: dict[str, Any], *, precision: str, compiled: bool, device: str):
+        case = Case(**sizes)
+        if device == "gpu" and not torch.cuda.is_available():
+            raise ImportError("PyTorch sees no CUDA device")
+        self._device = torch.device("cuda" if device == "gpu" else "cpu")
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        torch.set_float32_matmul_precision("highest")
+        self._case, self._precision = case, precision
+        self._model = opt_with(case, make_weights(case)).to(self._device)
+        batch = make_batch(case)
+        self._tokens, self._targets, self._positions = (
+            torch.from_numpy(np_array.copy()).long().to(self._device)
+            for np_array in (batch["tokens"], batch["targets"], batch["positions"])
+            if np_array is not None
+        )
+        self._masters = [parameter.detach().clone() for parameter in self._model.parameters()]
+        if precision == "master":
+            self._model.bfloat16()
+        self._weights = list(self._model.parameters())
+        self._optimizer = torch.optim.AdamW(
+            self._masters if precision == "master" else self._weights,
+            lr=case.learning_rate,
+            betas=(case.beta1, case.beta2),
+            eps=case.epsilon,
+            weight_decay=case.weight_decay,
+            fused=True,
+        )
+        self._loss = torch.compile(self._eager_loss) if compiled else self._eager_loss
+        started = time.perf_counter()
+        losses = [self._step().item()]
+        first_step = time.perf_counter() - started
+        losses += [self._step().item() for _ in range(2)]
+        self.about: dict[str, Any] = {
+            "losses": losses,
+            "first_step_seconds": round(first_step, 2),
+            "version": f"torch {torch.__version__}, transformers {transformers.__version__}",
+        }
+
+    def _eager_loss(self) -> torch.Tensor:
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "autocast"):
+            logits = self._model(self._tokens, position_ids=self._positions, use_cache=False).logits
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), self._targets.flatten())
+
+    def _step(self) -> torch.Tensor:
+        loss = self._loss()
+        loss.backward()
+        moved = self._weights
+        if self._precision == "master":
+            moved = self._masters
+            for master, weight in zip(self._masters, self._weights, strict=True):
+                master.grad = weight.grad.float() if weight.grad is not None else None
+                weight.grad = None
+        torch.nn.utils.clip_grad_norm_(moved, self._case.clip_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        if self._precision == "master":
+            with torch.no_grad():
+                torch._foreach_copy_(self._weights, self._masters)
+        return loss.detach()
+
+    def run(self, steps: int) -> dict[str, Any]:
+        started = time.perf_counter()
+        for _ in range(steps):
+            loss = self._step()
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
+        return {"seconds": time.perf_counter() - started, "loss": loss.item()}
+
+
+def opt_with(case: Case, weights: dict[str, Any]) -> transformers.OPTForCausalLM:
+    """OPT with our weights."""
+    config = transformers.OPTConfig(
+        vocab_size=case.vocabulary,
+        hidden_size=case.d_model,
+        word_embed_proj_dim=case.d_model,
+        num_hidden_layers=case.layers,
+        num_attention_heads=case.heads,
+        ffn_dim=4 * case.d_model,
+        max_position_embeddings=case.length,
+        activation_function="gelu",
+        do_layer_norm_before=True,
+        enable_bias=False,
+        layer_norm_elementwise_affine=False,
+        dropout=0.0,
+        use_cache=False,
+        attn_implementation="sdpa",
+    )
+    model = transformers.OPTForCausalLM(config).train()
+    attention, feed_forward = weights["layers"]["attention"], weights["layers"]["feed_forward"]
+    state = {}
+    for layer in range(case.layers):
+        prefix = f"model.decoder.layers.{layer}."
+        for ours, theirs in {"query": "q", "key": "k", "value": "v", "output": "out"}.items():
+            state[f"{prefix}self_attn.{theirs}_proj.weight"] = attention[ours][layer].T
+        state[f"{prefix}fc1.weight"] = feed_forward["up"][layer].T
+        state[f"{prefix}fc2.weight"] = feed_forward["down"][layer].T
+    tensors = {name: torch.from_numpy(value.copy()) for name, value in state.items()}
+    tokens, positions = (torch.from_numpy(weights["embedding"][name]) for name in ("tokens", "positions"))
+    tensors["model.decoder.embed_tokens.weight"] = tensors["lm_head.weight"] = tokens
+    # OPT's table has two rows before position 0.
+    tensors["model.decoder.embed_positions.weight"] = torch.nn.functional.pad(positions, (0, 0, 2, 0))
+    model.load_state_dict(tensors)
+    return model

@@ -101,7 +101,7 @@ launch() {
     [ -z "$KNOWN" ] || [ -n "$mark" ] || [ "$state" = NONE ] || fail "$NAME is running; launch/tpu_run.sh $NAME stop (or delete) comes first"
     [ "$state" = NONE ] || [[ ! " $GIVEN " =~ \ --(type|zone|slices|spot|reserved|project|create-flags)\  ]] ||
       fail "the slice $NAME is there already, with its own options; launch/tpu_run.sh $NAME delete comes first"
-    wait_until_stopped
+    [ -z "$mark" ] || wait_until_stopped
     [ -z "$KNOWN" ] || first=$(($(record | latest_attempt) + 1))
     ship "$first"
     [ -z "$KNOWN" ] || unmark

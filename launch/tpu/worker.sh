@@ -102,7 +102,9 @@ start_job() {
 run_job() {
   local reason="" looked
   install_environment "$ROOT" >>"$LOG" 2>&1 || { STATUS=1; say "the environment could not be installed"; return; }
-  bring_inputs >>"$LOG" 2>&1 || { STATUS=1; say "the data could not be copied here"; return; }
+  STATUS=0
+  bring_inputs >>"$LOG" 2>&1 || STATUS="$?"
+  [ "$STATUS" -eq 0 ] || { say "the data could not be copied here"; return; }
   [ -z "$LEAVING" ] || { STATUS=42; return; }
   start_job
   looked="$SECONDS"

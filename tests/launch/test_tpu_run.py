@@ -24,12 +24,12 @@ def on_shared(cloud, *options):
 
 def test_a_finished_job_ends_the_run_and_frees_the_slice(cloud):
     cloud.job('echo "the job says hello"')
-    result = cloud.run("first", *LAUNCH, "--", "--prepared", "gs://bucket/my data")
+    result = cloud.run("first", *LAUNCH, "--", "--note", "gs://bucket/two words")
     assert result.returncode == 0, result.stderr + cloud.consoles()
     assert "the job says hello" in result.stdout and "first is finished" in result.stderr
     files = [f"--gin_file {name}" for name in CONFIG.split()]
     assert cloud.starts() == [
-        f"-m cm3leon_jax train {' '.join(files)} --directory gs://bucket/first/train --prepared gs://bucket/my data"
+        f"-m cm3leon_jax train {' '.join(files)} --directory gs://bucket/first/train --note gs://bucket/two words"
     ]
     (archive,) = (cloud.bucket / "code").iterdir()
     assert archive.name == f"{hashlib.sha256(archive.read_bytes()).hexdigest()}.tar.gz"
@@ -285,6 +285,8 @@ def test_data_in_a_bucket_is_copied_to_the_worker(cloud):
     (cloud.bucket / "data/manifest.json").write_text("this manifest")
     result = cloud.run("data", *LAUNCH, "--", "--prepared", "gs://bucket/data")
     assert result.returncode == 0 and "prepared: this manifest" in result.stdout, cloud.consoles()
+    missing = cloud.run("missing", *LAUNCH, "--", "--prepared", "gs://bucket/date")
+    assert missing.returncode == 2 and "--prepared names gs://bucket/date, where there is nothing" in missing.stdout
 
 
 def test_settings_survive_quoting(cloud):

@@ -1,6 +1,7 @@
 """Every model, hardware and run file composes; the sizes are the paper's (CM3Leon, table 2)."""
 
 import itertools
+import math
 import pathlib
 
 import gin
@@ -67,6 +68,7 @@ def test_every_combination(hardware):
             continue
         slice_ = parse_slice(found["HardwareConfig"].slice)
         assert slice_.slices == mesh.slices
+        assert mesh.data == math.prod(slice_.shape[:-1])  # so that each mesh axis is whole axes of the network
         if run == "pretrain":
             assert stream.batch_size % (slice_.chips * found["StepConfig"].accumulate) == 0
             assert stream.batch_size // slice_.chips // found["StepConfig"].accumulate <= 8

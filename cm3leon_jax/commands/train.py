@@ -114,6 +114,7 @@ def train(
                 on_step=write_samples if captions else None,
                 initial_params=initial_params,
                 codebook=image.codebook if codebook_start else None,
+                retrieved_max=pretraining.retrieved_max,
             )
 
     settings = {"model": model, "codebook_start": codebook_start, "optimizer": optimizer, "step": step}

@@ -65,7 +65,7 @@ def _example(
         ids = assemble([*found, query], vocabulary)
         if len(ids) - 1 <= length or not found:
             scored = len(query.text) + len(query.image) + 2  # with <break> between and <eos> behind
-            return Example(ids, len(ids) - scored, positions(ids, vocabulary, rule))
+            return Example(ids, len(ids) - scored, positions(ids, vocabulary, rule), len(found))
         found.pop()
 
 

@@ -1,7 +1,8 @@
 """Examples of any length -> rows of one length.
 
-A row is a dict of arrays [L]: int32 tokens, targets (each the id behind its token), positions and segments, and
-float32 weights (1 where a target counts in the loss, 0 on padding).
+A row is a dict of arrays [L]: int32 tokens, targets (each the id behind its token), positions, segments and retrieved
+(how many retrieved documents the example of each target has; 0 on padding), and float32 weights (1 where a target
+counts in the loss, 0 on padding).
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ PACKINGS = ("straddle", "whole")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Example:
     """One sequence, ids int32 [n], n >= 2. The first `context` ids are read, but not learned or scored. `positions`
-    [n] are the ids' indices unless given."""
+    [n] are the ids' indices unless given. `retrieved` documents stand before its query."""
 
     ids: np.ndarray
     context: int = 0
     positions: np.ndarray | None = None
+    retrieved: int = 0
 
     def pairs(self, length: int) -> int:
         """How many (token, target) pairs a row of `length` takes of it: an example longer than a row is cut at the
@@ -37,25 +39,26 @@ def pack_straddling(examples: Iterable[Example], length: int) -> Iterator[Row]:
     and an example may lie across two rows. Every row is full; the ids behind the last whole block are left out."""
     positions, segments = np.arange(length, dtype=np.int32), np.ones(length, np.int32)
     weights = np.ones(length, np.float32)
-    held: list[np.ndarray] = []
+    held: list[np.ndarray] = []  # [2, n]: ids, and the number of retrieved documents of each id's example
     count = 0
     for example in examples:
-        held.append(example.ids)
+        held.append(np.stack([example.ids, np.full_like(example.ids, example.retrieved)]))
         count += len(example.ids)
         if count <= length:
             continue
-        ids = np.concatenate(held)
+        joined = np.concatenate(held, axis=1)
         while count > length:
-            block, ids = ids[: length + 1], ids[length + 1 :]
+            (ids, retrieved), joined = joined[:, : length + 1], joined[:, length + 1 :]
             count -= length + 1
             yield {
-                "tokens": block[:-1],
-                "targets": block[1:],
+                "tokens": ids[:-1],
+                "targets": ids[1:],
                 "weights": weights,
                 "positions": positions,
                 "segments": segments,
+                "retrieved": retrieved[1:],
             }
-        held = [ids]
+        held = [joined]
 
 
 def pack_whole(examples: Iterable[Example], length: int, lookahead: int) -> Iterator[Row]:
@@ -105,6 +108,7 @@ def row_of(examples: Sequence[Example], length: int) -> Row:
         "weights": np.zeros(length, np.float32),
         "positions": np.zeros(length, np.int32),
         "segments": np.zeros(length, np.int32),
+        "retrieved": np.zeros(length, np.int32),
     }
     start = 0
     for number, example in enumerate(examples, start=1):
@@ -115,6 +119,7 @@ def row_of(examples: Sequence[Example], length: int) -> Row:
         row["weights"][start + max(example.context - 1, 0) : stop] = 1
         row["positions"][start:stop] = np.arange(pairs) if example.positions is None else example.positions[:pairs]
         row["segments"][start:stop] = number
+        row["retrieved"][start:stop] = example.retrieved
         start = stop
     return row
 

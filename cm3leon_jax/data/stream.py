@@ -29,7 +29,7 @@ from cm3leon_jax.data.packing import Example, Row, pack_straddling, pack_whole, 
 from cm3leon_jax.data.randomness import keyed_rng, mixed, permuted
 from cm3leon_jax.data.settings import StreamConfig
 from cm3leon_jax.data.tasks import RandomAccess, tasks_and_rates
-from cm3leon_jax.documents import COUNTED, PositionRule, SequenceError, positions
+from cm3leon_jax.documents import COUNTED, PositionRule, SequenceError, positions, retrieved_count
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import fingerprint
 
@@ -122,7 +122,8 @@ class Stream:
     def _dealt(self, lane: int, deck: int) -> Iterator[Example]:
         for card in keyed_rng(self.config.seed, _DECK_STAGE, deck, lane).permutation(self._deck_size).tolist():
             ids = self._ids(lane, deck, card)
-            yield Example(ids, positions=self._positions(ids))
+            retrieved = retrieved_count(ids, self._vocabulary)
+            yield Example(ids, positions=self._positions(ids), retrieved=retrieved)
 
     def _positions(self, ids: np.ndarray) -> np.ndarray | None:
         if self._position_rule == COUNTED:

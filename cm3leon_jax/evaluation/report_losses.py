@@ -32,8 +32,8 @@ def losses_section(metrics: Mapping[str, Sequence[Mapping]]) -> str:
 def loss_series(rows: Sequence[Mapping]) -> list[Series]:
     """The losses among logged metrics as lines: a colour for each name, held-out values dashed.
 
-    A loss that only evaluations log is drawn only where training logs none. Of held-out losses by number of retrieved
-    documents (`loss_text_retrieved_2`), those with the most documents stand for their name.
+    A loss that only evaluations log is drawn only where training logs none. Of losses by number of retrieved documents
+    (`loss_text_retrieved_2`), those with the most documents stand for their name where it is not logged itself.
     """
     lines: dict[tuple[str, str], dict[int, list[tuple[float, float]]]] = {}
     for step, part, name, count, value in _losses(rows):
@@ -43,7 +43,7 @@ def loss_series(rows: Sequence[Mapping]) -> list[Series]:
     # The parts of a loss say more than their sum.
     names = sorted(names, key=lambda name: name == "loss")[:MOST_LINES]
     return [
-        Series(_label(name), counts[max(counts)], color, held_out=part == "eval")
+        Series(_label(name), counts[-1 if -1 in counts else max(counts)], color, held_out=part == "eval")
         for color, name in enumerate(names, start=1)
         for part in ("train", "eval")
         if (counts := lines.get((part, name)))

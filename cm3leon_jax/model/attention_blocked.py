@@ -23,7 +23,7 @@ _MASKED = -1e30  # not -inf: a difference of two stays a number
 def blocked_attention(
     q_BxLxHxK: jax.Array, k_BxLxHxK: jax.Array, v_BxLxHxK: jax.Array, segments_BxL: jax.Array | None = None
 ) -> jax.Array:
-    """softmax(q kᵀ / √K) v, causal, within segments: [B, L, H, K] in q's dtype."""
+    """softmax(q kᵀ) v, causal, within segments: [B, L, H, K] in q's dtype."""
     return _attention(q_BxLxHxK, k_BxLxHxK, v_BxLxHxK, segments_BxL)
 
 
@@ -40,7 +40,7 @@ def _product(left: jax.Array, right: jax.Array, left_axis: int, right_axis: int)
 
 
 def _scores(k: jax.Array, q: jax.Array, segments_BxL: jax.Array | None, block: slice) -> jax.Array:
-    """Scores of a block of queries against the keys up to its end, float32 [B, H, M, Q], masked. `k` is scaled."""
+    """Scores of a block of queries against the keys up to its end, float32 [B, H, M, Q], masked."""
     keys, queries = jnp.arange(block.stop)[:, None], jnp.arange(block.start, block.stop)
     seen = (keys <= queries)[None, None]
     if segments_BxL is not None:
@@ -55,7 +55,7 @@ def _attention(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array | N
 
 
 def _forward(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array | None) -> tuple[jax.Array, Any]:
-    q_BxHxLxK, k_BxHxLxK = moved(q, _BHLK), moved(_scaled(k), _BHLK)
+    q_BxHxLxK, k_BxHxLxK = moved(q, _BHLK), moved(k, _BHLK)
     # A row of ones below the values: the weights are summed by the product that uses them, not in a pass of their own.
     v_BxHxK1xL = jnp.pad(moved(v, _BHKL), ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=1)
     outputs, normalizers = [], []
@@ -73,8 +73,8 @@ def _forward(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array | Non
 
 def _backward(residuals: Any, do: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, None]:
     q, k, v, segments, o, normalizers_BxHx1xL = residuals
-    q_BxHxLxK, k_BxHxLxK, v_BxHxLxK, do_BxHxLxK = (moved(x, _BHLK) for x in (q, _scaled(k), v, do))
-    k_BxHxKxL = moved(_scaled(k), _BHKL)
+    q_BxHxLxK, k_BxHxLxK, v_BxHxLxK, do_BxHxLxK = (moved(x, _BHLK) for x in (q, k, v, do))
+    k_BxHxKxL = moved(k, _BHKL)
     # Σ over keys of weight × d weight = o · do: known without another pass over the scores.
     inner_BxHx1xL = (o.astype(jnp.float32) * do.astype(jnp.float32)).sum(-1).swapaxes(1, 2)[:, :, None]
     dq_blocks, dk_parts, dv_parts = [], [], []
@@ -86,16 +86,12 @@ def _backward(residuals: Any, do: jax.Array) -> tuple[jax.Array, jax.Array, jax.
         dk_parts.append(_product(dscores_BxHxMxQ, q_BxHxLxK[:, :, block], 3, 2))
         dq_blocks.append(_product(k_BxHxKxL[..., : block.stop], dscores_BxHxMxQ, 3, 2))
     dq = jnp.concatenate(dq_blocks, axis=3).transpose(0, 3, 1, 2)
-    dk = _scaled(_sum_over_blocks(dk_parts)).swapaxes(1, 2)
+    dk = _sum_over_blocks(dk_parts).swapaxes(1, 2)
     dv = _sum_over_blocks(dv_parts).swapaxes(1, 2)
     return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), None
 
 
 _attention.defvjp(_forward, _backward)
-
-
-def _scaled(k: jax.Array) -> jax.Array:
-    return k * jnp.asarray(k.shape[-1] ** -0.5, k.dtype)
 
 
 def _sum_over_blocks(parts_BxHxMxK: list[jax.Array]) -> jax.Array:

@@ -27,7 +27,7 @@ def splash_attention(
     *,
     interpret: bool = False,
 ) -> jax.Array:
-    """softmax(q kᵀ / √K) v, causal, within segments: [B, L, H, K] in q's dtype. `interpret` runs it anywhere, slowly.
+    """softmax(q kᵀ) v, causal, within segments: [B, L, H, K] in q's dtype. `interpret` runs it anywhere, slowly.
 
     L must be a multiple of 128. On a mesh, each device computes its own rows and heads.
     """
@@ -52,7 +52,10 @@ def splash_attention(
 def _on_one_device(q: jax.Array, k: jax.Array, v: jax.Array, segments_BxL: jax.Array, *, interpret: bool) -> jax.Array:
     _, length, heads, head_dim = q.shape
     queries, keys, at_once = (_fitting(size, length) for size in (_QUERIES, _KEYS, _KEYS_AT_ONCE))
+    # Heads narrower than a register lie in memory with the positions along it, where nothing is padded.
+    layout = splash.QKVLayout.SEQ_MINOR if head_dim < _LANES else splash.QKVLayout.HEAD_DIM_MINOR
     sizes = splash.BlockSizes(
+        q_layout=layout, k_layout=layout, v_layout=layout,
         block_q=queries, block_kv=keys, block_kv_compute=at_once,
         block_q_dkv=queries, block_kv_dkv=keys, block_kv_dkv_compute=at_once, use_fused_bwd_kernel=True,
     )  # fmt: skip
@@ -60,7 +63,6 @@ def _on_one_device(q: jax.Array, k: jax.Array, v: jax.Array, segments_BxL: jax.A
     kernel = splash.make_splash_mha(
         mask, block_sizes=sizes, head_shards=1, q_seq_shards=1, residual_checkpoint_name=SAVED_NAME, interpret=interpret
     )
-    q = q * jnp.asarray(head_dim**-0.5, q.dtype)
     q_BxHxLxK, k_BxHxLxK, v_BxHxLxK = (x.swapaxes(1, 2) for x in (q, k, v))
     segment_ids = splash.SegmentIds(segments_BxL, segments_BxL)
     return jax.vmap(kernel)(q_BxHxLxK, k_BxHxLxK, v_BxHxLxK, segment_ids).swapaxes(1, 2).astype(q.dtype)

@@ -15,25 +15,38 @@ import jax.numpy as jnp
 from cm3leon_jax.model.attention import causal_attention, one_query_attention
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.decoder import Params, embed, run_layers
+from cm3leon_jax.model.partitioning import UNPARTITIONED, Partitioning
 
 # keys, values: [N, B, H, slots, K], as one array when layers are scanned and as a list of layers when unrolled (then
 # each layer's buffer is updated in place); lengths: int32 [B]; prompt, used: int32 scalars, slots filled so far.
 Cache = dict[str, Any]
 
 
-def init_cache(config: DecoderConfig, batch: int, length: int, dtype: Any = None) -> Cache:
+def init_cache(
+    config: DecoderConfig,
+    batch: int,
+    length: int,
+    dtype: Any = None,
+    *,
+    partitioning: Partitioning = UNPARTITIONED,
+) -> Cache:
     """An empty cache of `length` slots: the longest prompt, padded, plus the tokens to be decoded after it.
 
     In the compute dtype unless told, but on a CPU in float32: attention over bfloat16 takes six times as long there.
+    Split as the batch and the heads are.
     """
     shape = (batch, config.num_heads, length, config.head_dim)
     if dtype is None:
-        dtype = jnp.float32 if jax.default_backend() == "cpu" else config.dtype
+        dtype = jnp.float32 if partitioning.platform == "cpu" else config.dtype
 
     def buffers() -> Any:
         if config.stack == "scan":
-            return jnp.zeros((config.num_layers, *shape), dtype)
-        return [jnp.zeros(shape, dtype) for _ in range(config.num_layers)]
+            empty = jnp.zeros((config.num_layers, *shape), dtype)
+            return partitioning.constrain(empty, "layers", "batch", "heads", None, None)
+        return [
+            partitioning.constrain(jnp.zeros(shape, dtype), "batch", "heads", None, None)
+            for _ in range(config.num_layers)
+        ]
 
     zero = jnp.zeros((), jnp.int32)
     return {
@@ -53,6 +66,7 @@ def prefill(
     *,
     config: DecoderConfig,
     positions_BxP: jax.Array | None = None,
+    partitioning: Partitioning = UNPARTITIONED,
 ) -> tuple[jax.Array, Cache]:
     """Runs right-padded prompts of `lengths_B` (at least 1) tokens -> (hidden [B, D] at each one's last token, cache).
 
@@ -62,19 +76,28 @@ def prefill(
 
     def attend(q, k, v, buffers, layer):
         keys, values = (_write(buffer, layer, 0, x.swapaxes(1, 2)) for buffer, x in zip(buffers, (k, v), strict=True))
-        return causal_attention(q, k, v, implementation=config.attention), (keys, values)
+        mixed = causal_attention(q, k, v, implementation=config.attention, partitioning=partitioning)
+        return mixed, (keys, values)
 
     if positions_BxP is None:
         positions_BxP = jnp.broadcast_to(jnp.arange(padded), (batch, padded))
-    x_BxPxD = embed(params, tokens_BxP, positions_BxP, config)
-    hidden_BxPxD, (keys, values) = run_layers(params, x_BxPxD, attend, (cache["keys"], cache["values"]), config=config)
+    x_BxPxD = embed(params, tokens_BxP, positions_BxP, config, partitioning)
+    hidden_BxPxD, (keys, values) = run_layers(
+        params, x_BxPxD, attend, (cache["keys"], cache["values"]), config=config, partitioning=partitioning
+    )
     used = jnp.full((), padded, jnp.int32)
     cache = {"keys": keys, "values": values, "lengths": lengths_B.astype(jnp.int32), "prompt": used, "used": used}
     return jnp.take_along_axis(hidden_BxPxD, (lengths_B - 1)[:, None, None], axis=1)[:, 0], cache
 
 
 def decode_step(
-    params: Params, cache: Cache, tokens_B: jax.Array, positions_B: jax.Array, *, config: DecoderConfig
+    params: Params,
+    cache: Cache,
+    tokens_B: jax.Array,
+    positions_B: jax.Array,
+    *,
+    config: DecoderConfig,
+    partitioning: Partitioning = UNPARTITIONED,
 ) -> tuple[jax.Array, Cache]:
     """One more token in every row -> (hidden [B, D] at it, cache).
 
@@ -93,8 +116,10 @@ def decode_step(
         seen_BxS = (slots < cache["lengths"][:, None]) | decoded
         return one_query_attention(q, keys_BxHxSxK, values_BxHxSxK, seen_BxS), (keys, values)
 
-    x_Bx1xD = embed(params, tokens_B[:, None], positions_B[:, None], config)
-    hidden_Bx1xD, (keys, values) = run_layers(params, x_Bx1xD, attend, (cache["keys"], cache["values"]), config=config)
+    x_Bx1xD = embed(params, tokens_B[:, None], positions_B[:, None], config, partitioning)
+    hidden_Bx1xD, (keys, values) = run_layers(
+        params, x_Bx1xD, attend, (cache["keys"], cache["values"]), config=config, partitioning=partitioning
+    )
     return hidden_Bx1xD[:, 0], cache | {"keys": keys, "values": values, "used": used + 1}
 
 

@@ -62,10 +62,17 @@ def bind(template: nnx.Module, params: Params) -> Any:
     return nnx.merge(graph, state)
 
 
-def embed(params: Params, tokens_BxL: jax.Array, positions_BxL: jax.Array, config: DecoderConfig) -> jax.Array:
+def embed(
+    params: Params,
+    tokens_BxL: jax.Array,
+    positions_BxL: jax.Array,
+    config: DecoderConfig,
+    partitioning: Partitioning = UNPARTITIONED,
+) -> jax.Array:
     """Token and position embeddings, [B, L, D] in the compute dtype."""
     with jax.named_scope("embedding"):
-        return bind(_abstract(config).embedding, params["embedding"])(tokens_BxL, positions_BxL, config.dtype)
+        embedding = bind(_abstract(config).embedding, params["embedding"])
+        return embedding(tokens_BxL, positions_BxL, config.dtype, partitioning)
 
 
 def run_layers(
@@ -134,7 +141,7 @@ def hidden_states(
             q, k, v, segments_BxL, implementation=config.attention, partitioning=partitioning
         ), carry
 
-    x_BxLxD = embed(params, tokens_BxL, positions_BxL, config)
+    x_BxLxD = embed(params, tokens_BxL, positions_BxL, config, partitioning)
     x_BxLxD = partitioning.constrain(x_BxLxD, "batch", "length", "features")
     return run_layers(params, x_BxLxD, attend, None, config=config, partitioning=partitioning)[0]
 

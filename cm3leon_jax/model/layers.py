@@ -16,7 +16,7 @@ from flax import nnx
 
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.partitioning import UNPARTITIONED, Partitioning, WeightLayout
-from cm3leon_jax.model.products import linear
+from cm3leon_jax.model.products import linear, lookup
 from cm3leon_jax.model.remat import named
 
 Initializer = Callable[..., jax.Array]
@@ -74,8 +74,12 @@ class Embedding(nnx.Module):
             rngs, (config.max_length, d), ("position", "embed"), truncated_normal(config.position_init_std)
         )
 
-    def __call__(self, tokens_BxL: jax.Array, positions_BxL: jax.Array, dtype: Any) -> jax.Array:
-        return (self.tokens[...][tokens_BxL] + self.positions[...][positions_BxL]).astype(dtype)
+    def __call__(
+        self, tokens_BxL: jax.Array, positions_BxL: jax.Array, dtype: Any, partitioning: Partitioning = UNPARTITIONED
+    ) -> jax.Array:
+        tokens_BxLxD = lookup(self.tokens[...], tokens_BxL, dtype, WeightLayout(partitioning, ("vocab", "embed")))
+        layout = WeightLayout(partitioning, ("position", "embed"))
+        return tokens_BxLxD + lookup(self.positions[...], positions_BxL, dtype, layout)
 
 
 class Attention(nnx.Module):
@@ -96,13 +100,15 @@ class Attention(nnx.Module):
         heads = (config.num_heads, config.head_dim)
         inward = WeightLayout(partitioning, ("embed", "heads", None))
         outward = WeightLayout(partitioning, ("heads", None, "embed"))
+        scale = config.head_dim**-0.5  # of the queries; on the weights, which are fewer
+        query = self.query[...] if config.qk_norm else self.query[...] * scale
         # As products over [D, H, K], whose results the attention kernels take without another copy.
         q_BxLxHxK, k_BxLxHxK, v_BxLxHxK = (
-            named(linear(y_BxLxD, weight[...].reshape(config.d_model, *heads), 1, inward), name)
-            for name, weight in (("query", self.query), ("key", self.key), ("value", self.value))
+            named(linear(y_BxLxD, weight.reshape(config.d_model, *heads), 1, inward), name)
+            for name, weight in (("query", query), ("key", self.key[...]), ("value", self.value[...]))
         )
         if config.qk_norm:
-            q_BxLxHxK = layer_norm(q_BxLxHxK, config.norm_epsilon)
+            q_BxLxHxK = layer_norm(q_BxLxHxK, config.norm_epsilon) * jnp.asarray(scale, q_BxLxHxK.dtype)
             k_BxLxHxK = layer_norm(k_BxLxHxK, config.norm_epsilon)
         o_BxLxHxK, extra = attend(q_BxLxHxK, k_BxLxHxK, v_BxLxHxK)
         output_HxKxD = self.output[...].reshape(*heads, config.d_model)

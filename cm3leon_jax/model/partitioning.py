@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -26,7 +27,7 @@ class MeshConfig:
     """Sizes of the mesh axes; at most one is -1, which takes the devices that are left."""
 
     slices: int = 1  # TPU slices joined by the data-centre network; each holds the model and its share of the batch
-    data: int = -1  # copies of the model within a slice, each with its own rows of the batch
+    data: int = -1  # the batch is split; the model is copied, unless a rule splits parameters over this axis too
     fsdp: int = 1  # the batch and the parameters are both split; parameters are gathered when needed
     tensor: int = 1  # heads, FFN and vocabulary are split; must divide the number of heads
 
@@ -57,6 +58,7 @@ class Partitioning:
 
     mesh: Mesh | None
     rules: AxisRules = AxisRules()
+    gradient_dtype: str = "float32"  # in which the gradients of weights are summed over devices
 
     def sharding(self, *axes: str | None) -> NamedSharding:
         """The sharding of an array with these logical axes."""
@@ -83,8 +85,7 @@ class Partitioning:
     @property
     def batch_axes(self) -> tuple[str, ...]:
         """The mesh axes that the batch is split over."""
-        axes = self.rules.batch
-        return (axes,) if isinstance(axes, str) else axes or ()
+        return _as_tuple(self.rules.batch)
 
     @property
     def batch_shards(self) -> int:
@@ -100,26 +101,64 @@ class WeightLayout:
     """How one weight is split: `axes` are its logical axes. Hashable.
 
     A product needs the weight whole along those mesh axes that the batch is split over: it is gathered over them before
-    the product, and the gradient, a sum over the batch, is reduced and scattered over them again.
+    the product. The gradient, a sum over the batch, is summed over them, and each device keeps its share.
     """
 
     partitioning: Partitioning
     axes: tuple[str | None, ...]
 
     def gathered(self, weight: jax.Array) -> jax.Array:
+        """The weight, whole along the batch's mesh axes."""
         if self.partitioning.mesh is None:
             return weight
-        kept = (_without(axes, self.partitioning.batch_axes) for axes in self.partitioning.rules.spec(self.axes))
-        sharding = NamedSharding(self.partitioning.mesh, PartitionSpec(*kept))
+        batch = self.partitioning.batch_axes
+        sharding = NamedSharding(self.partitioning.mesh, self._spec(lambda axis: axis not in batch))
         return jax.lax.with_sharding_constraint(weight, sharding)
 
-    def reduced(self, gradient: jax.Array) -> jax.Array:
-        return self.partitioning.constrain(gradient, *self.axes)
+    def summed_over_batch(self, gradient: Callable[..., jax.Array], *rows: jax.Array) -> jax.Array:
+        """The sum over devices of `gradient(*rows)`, the weight's gradient [of its shape] from a device's own rows.
+
+        Reduced and scattered over one mesh axis after the other: over several at once, the TPU's compiler makes an
+        all-reduce of it, which moves twice the bytes.
+        """
+        partitioning = self.partitioning
+        if partitioning.batch_shards == 1:
+            return gradient(*rows)
+        return jax.shard_map(
+            lambda *own: self.scattered_sum(gradient(*own)),
+            mesh=partitioning.mesh,
+            axis_names=set(partitioning.batch_axes),
+            in_specs=partitioning.rules.spec(("batch",)),
+            out_specs=self.shares,
+            check_vma=False,
+        )(*rows)
+
+    @property
+    def shares(self) -> PartitionSpec:
+        """How the weight is split over the batch's mesh axes alone."""
+        return self._spec(lambda axis: axis in self.partitioning.batch_axes)
+
+    def scattered_sum(self, gradient: jax.Array) -> jax.Array:
+        """Inside a `shard_map` over the batch's axes: the device's share of the sum of all devices' gradients."""
+        if self.partitioning.batch_shards == 1:
+            return gradient
+        dtype = gradient.dtype
+        gradient = gradient.astype(jnp.dtype(self.partitioning.gradient_dtype))
+        others = list(self.partitioning.batch_axes)
+        for dimension, axes in enumerate(self.shares):
+            for axis in _as_tuple(axes):
+                gradient = jax.lax.psum_scatter(gradient, axis, scatter_dimension=dimension, tiled=True)
+                others.remove(axis)
+        return jax.lax.psum(gradient, tuple(others)).astype(dtype)
+
+    def _spec(self, kept: Callable[[str], bool]) -> PartitionSpec:
+        """The weight's spec, of the mesh axes that are `kept`."""
+        spec = self.partitioning.rules.spec(self.axes)
+        return PartitionSpec(*(tuple(filter(kept, _as_tuple(axes))) or None for axes in spec))
 
 
-def _without(axes: MeshAxes, removed: tuple[str, ...]) -> MeshAxes:
-    named = (axes,) if isinstance(axes, str) else axes or ()
-    return tuple(axis for axis in named if axis not in removed) or None
+def _as_tuple(axes: MeshAxes) -> tuple[str, ...]:
+    return (axes,) if isinstance(axes, str) else axes or ()
 
 
 UNSPLIT = WeightLayout(UNPARTITIONED, ())

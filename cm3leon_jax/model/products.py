@@ -1,4 +1,4 @@
-"""Matrix products in the compute dtype; the gradients of weights are accumulated and kept in float32.
+"""Products with weights, and rows of tables, in the compute dtype; the gradients of weights are accumulated and kept in float32.
 
 Without this, autodiff would multiply a bfloat16 by a float32 operand, or round the weights' gradients to bfloat16.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,12 +43,43 @@ def _linear_backward(
     contracted: int, layout: WeightLayout, residuals: tuple[jax.Array, jax.Array], g: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     x, weight = residuals
+    gradient = layout.summed_over_batch(functools.partial(weight_gradient, leading=x.ndim - contracted), x, g)
+    if x.size != g.size:
+        # One after the other: of the feed-forward's wide arrays, fewer are in memory at once.
+        gradient, g = jax.lax.optimization_barrier((gradient, g))
     dx = _product(g, layout.gathered(weight.astype(g.dtype)), weight.ndim - contracted, contracted)
-    gradient = weight_gradient(x, g, x.ndim - contracted)
-    return dx.astype(x.dtype), layout.reduced(gradient).astype(weight.dtype)
+    return dx.astype(x.dtype), gradient.astype(weight.dtype)
 
 
 linear.defvjp(_linear_forward, _linear_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def lookup(table: jax.Array, ids: jax.Array, dtype: Any, layout: WeightLayout = UNSPLIT) -> jax.Array:
+    """Rows of a float32 table [V, D], at ids [B, L] -> [B, L, D] in `dtype`; the table's gradient is float32."""
+    return layout.gathered(table.astype(dtype))[ids]
+
+
+def _lookup_forward(
+    table: jax.Array, ids: jax.Array, dtype: Any, layout: WeightLayout
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    # Nothing of the table is needed but its shape: an array without elements that has it.
+    return lookup(table, ids, dtype, layout), (ids, jnp.zeros((*table.shape, 0), table.dtype))
+
+
+def _lookup_backward(
+    dtype: Any, layout: WeightLayout, residuals: tuple[jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, None]:
+    del dtype
+    ids, shape = residuals
+
+    def summed(ids: jax.Array, g: jax.Array) -> jax.Array:
+        return jnp.zeros(shape.shape[:2], jnp.float32).at[ids].add(g.astype(jnp.float32))
+
+    return layout.summed_over_batch(summed, ids, g).astype(shape.dtype), None
+
+
+lookup.defvjp(_lookup_forward, _lookup_backward)
 
 
 def weight_gradient(x: jax.Array, g: jax.Array, leading: int) -> jax.Array:
@@ -74,7 +106,8 @@ def _weight_gradient_on_cpu(x: jax.Array, g: jax.Array, leading: int) -> jax.Arr
 
 def _narrow_first(x_MxI: jax.Array, g_MxO: jax.Array) -> jax.Array:
     if x_MxI.shape[1] > g_MxO.shape[1]:
-        return _narrow_first(g_MxO, x_MxI).T
+        # Behind a barrier: XLA would fold the transpose into the product, whose operands then lie the wrong way round.
+        return jax.lax.optimization_barrier(_narrow_first(g_MxO, x_MxI)).T
     return jnp.dot(moved(x_MxI, (1, 0)), g_MxO, preferred_element_type=jnp.float32)
 
 

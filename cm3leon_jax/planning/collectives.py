@@ -16,6 +16,7 @@ KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective
 # The forms in which a program names groups of partitions: {{0,1},…}, mesh['a'=8,'b'=4] {'b'}, [groups,size]<=[dims]T(…)
 _LISTED, _NAMED = r"\{\{[^}]*\}", r"mesh\[[^\]]*\][^{]*\{[^}]*\}"
 _COUNTED = r"\[[\d,]+\]<=\[[\d,]+\](?:T\([\d,]*\))?"
+FUSED_REDUCE_SCATTER = "all-reduce-scatter"  # how the TPU's compiler names some reduce-scatters' computations
 LINK_EFFICIENCY = 0.9  # of the published bandwidth; rings on real slices reach about this
 
 
@@ -35,9 +36,22 @@ def kind_of(instruction: Instruction) -> str | None:
     return opcode if opcode in KINDS else None
 
 
-def channel_of(instruction: Instruction) -> str | None:
+def fused_reduce_scatter(fusion: Instruction, all_reduce: Instruction) -> Instruction:
+    """The reduce-scatter that a fusion of an all-reduce and the slicing of its result is."""
+    return dataclasses.replace(all_reduce, opcode="reduce-scatter", arrays=fusion.arrays)
+
+
+def asynchronous_name(instruction: Instruction) -> str:
+    """What the parts of one asynchronous collective, each in a fused computation of its own, have in common.
+
+    Not the channel alone: those written by hand (`shard_map`) all have the same.
+    """
+    for attribute in ("async_collective_name", "chain_id"):
+        found = re.search(rf'\b{attribute}="([^"]+)"', instruction.text)
+        if found:
+            return f"{attribute} {found[1]}"
     found = re.search(r"\bchannel_id=(\d+)", instruction.text)
-    return found[1] if found else None
+    return f"channel {found[1]}" if found else instruction.name
 
 
 def cost(instruction: Instruction, slice_: Slice, coordinates: np.ndarray) -> Collective:

@@ -6,21 +6,18 @@ import dataclasses
 from typing import Any
 
 from cm3leon_jax.model.config import training_flops_per_token
+from cm3leon_jax.model.remat import SAVED
 from cm3leon_jax.planning.chips import GIB, Slice
-from cm3leon_jax.planning.compile import CompiledProgram, DoesNotFit, PlannedRun, compile_training_step
+from cm3leon_jax.planning.compile import DoesNotFit, PlannedRun, compile_training_step
 from cm3leon_jax.planning.schedule import KERNEL_EFFICIENCY
 
 
 def plan_training(run: PlannedRun, slice_: Slice, steps: int) -> dict[str, Any]:
-    """Compiles the step and returns the plan, JSON-able. Raises DoesNotFit.
+    """Compiles the step and returns the plan of a run of `steps`, JSON-able. Raises DoesNotFit.
 
     MFU counts the model's FLOPs (`training_flops_per_token`), `flops_per_chip` those of one step.
     """
-    return training_plan(run, slice_, steps, compile_training_step(run, slice_))
-
-
-def training_plan(run: PlannedRun, slice_: Slice, steps: int, program: CompiledProgram) -> dict[str, Any]:
-    """The plan of a program that is compiled."""
+    program = compile_training_step(run, slice_)
     tokens = run.batch_size * run.length
     flops = training_flops_per_token(run.model, run.length) * tokens / slice_.chips
     cost = program.cost
@@ -101,8 +98,6 @@ def describe(plan: dict[str, Any]) -> str:
 
 def smaller_runs(run: PlannedRun, slice_: Slice) -> list[tuple[str, PlannedRun]]:
     """Changes that need less memory, the least costly first, each with its gin binding."""
-    from cm3leon_jax.model.remat import SAVED
-
     policies = ["none", *reversed(SAVED)]
     here = policies.index(run.model.remat) if run.model.remat in policies else len(policies) - 1
     rows = run.batch_size // slice_.chips

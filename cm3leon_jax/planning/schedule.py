@@ -73,30 +73,30 @@ class _Walker:
         """Of a computation run once."""
         total = Cost()
         instructions = self.program.computations[name]
-        # An asynchronous collective shows in several instructions with one channel: it starts at the first and ends at
+        # An asynchronous collective shows in several instructions under one name: it starts at the first and ends at
         # the last of them.
         places = collections.defaultdict(list)
         inside = {}
         for instruction in instructions:
             inside[instruction.name] = self._collectives_in(instruction)
-            for channel in inside[instruction.name]:
-                places[channel].append(instruction.name)
+            for name in inside[instruction.name]:
+                places[name].append(instruction.name)
         links_free = network_free = 0.0
         ends: dict[str, float] = {}
         awaited: dict[str, str] = {}  # by a `recv`: the transfer that it is the end of
         for instruction in instructions:
             self._spend(total, instruction)
-            for channel, found in inside[instruction.name].items():
-                first, last = places[channel][0], places[channel][-1]
+            for name, found in inside[instruction.name].items():
+                first, last = places[name][0], places[name][-1]
                 if instruction.name == first:
                     moved = collectives.cost(found, self.slice, self.coordinates)
                     total.ici_bytes[moved.kind] += moved.ici_bytes
                     total.dcn_bytes[moved.kind] += moved.dcn_bytes
                     links_free = max(links_free, total.seconds) + moved.seconds
-                    ends[channel] = links_free
+                    ends[name] = links_free
                 asynchronous = instruction.opcode.endswith("-start")
                 if instruction.name == last and not asynchronous:
-                    self._wait(total, ends[channel], found.op_name)
+                    self._wait(total, ends[name], found.op_name)
             between = collectives.between_slices(instruction, self.slice)
             if between is not None:
                 total.dcn_bytes[between.kind] += between.dcn_bytes
@@ -152,19 +152,22 @@ class _Walker:
         total.scopes[kind or _scope(op_name)] += seconds
 
     def _collectives_in(self, instruction: Instruction) -> dict[str, Instruction]:
-        """By channel: the collectives that an instruction is, or that its fused computation contains."""
+        """By name: the collectives that an instruction is, or that its fused computation contains."""
         if collectives.kind_of(instruction):
-            return {collectives.channel_of(instruction) or instruction.name: instruction}
+            return {instruction.name: instruction}
         called = instruction.called("calls") if instruction.opcode in ("fusion", "async-start") else None
         if called is None or called not in self.program.computations:
             return {}
-        return self._collectives_of(called)
+        found = self._fused_collectives(called)
+        if called.startswith(collectives.FUSED_REDUCE_SCATTER) and found:
+            return {instruction.name: collectives.fused_reduce_scatter(instruction, found[0])}
+        return {collectives.asynchronous_name(inner): inner for inner in found}
 
     @functools.cache  # noqa: B019 - a walker lives as long as one reading
-    def _collectives_of(self, computation: str) -> dict[str, Instruction]:
-        found: dict[str, Instruction] = {}
+    def _fused_collectives(self, computation: str) -> list[Instruction]:
+        found: list[Instruction] = []
         for instruction in self.program.computations[computation]:
-            found |= self._collectives_in(instruction)
+            found += self._collectives_in(instruction).values()
         return found
 
     def _host_copy(self, instruction: Instruction) -> float:

@@ -6,10 +6,12 @@ asynchronous; a save that failed raises at the next call instead of going unnoti
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
 
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, as_path, is_remote
@@ -18,12 +20,15 @@ from cm3leon_jax.runtime.files import Path, as_path, is_remote
 class Checkpoints:
     """The checkpoints below one folder, which may be in an object store. Use as a context manager, so that the last
     save is waited for. All processes make the same calls. A save that takes longer than `timeout` seconds has failed.
+    The last `keep` of them are kept, and those that were asked for at the last save.
     """
 
     def __init__(self, directory: Path, *, keep: int = 2, timeout: int = 1200):
         self.directory = as_path(directory) if is_remote(directory) else as_path(directory).absolute()
+        self._also_kept = _Named()
+        latest = checkpoint_managers.LatestN(n=keep)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy([latest, self._also_kept]),
             enable_async_checkpointing=True,
             cleanup_tmp_directories=True,
             async_options=ocp.AsyncOptions(timeout_secs=timeout),
@@ -41,9 +46,22 @@ class Checkpoints:
     def latest_step(self) -> int | None:
         return self._manager.latest_step()
 
-    def save(self, step: int, state: Any, *, position: dict, config: dict) -> None:
+    def steps(self) -> list[int]:
+        """Those that are there; a save that is under way is waited for."""
+        self._manager.wait_until_finished()
+        self._manager.check_for_errors()
+        return sorted(self._manager.all_steps())
+
+    def drop_after(self, step: int) -> None:
+        """Deletes all checkpoints behind a step, also those of which a killed run had deleted a part."""
+        for later in reversed(self.steps()):
+            if later > step:
+                self._manager.delete(later)
+
+    def save(self, step: int, state: Any, *, position: dict, config: dict, also_keep: Collection[int] = ()) -> None:
         """Starts saving `state` (a pytree of arrays) with the stream's `position` and the run's `config` (JSON)."""
         self._manager.check_for_errors()
+        self._also_kept.steps = also_keep
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -80,3 +98,13 @@ class Checkpoints:
         if step is None:
             raise UserError(f"no checkpoint in {self.directory}; train first with `cm3leon train`")
         return step
+
+
+class _Named(checkpoint_managers.PreservationPolicy):
+    """Keeps the checkpoints of `steps`."""
+
+    steps: Collection[int] = ()
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        del context
+        return [checkpoint.step in self.steps for checkpoint in checkpoints]

@@ -16,11 +16,15 @@ class Goodput:
         self, rows: Sequence[dict], resume_step: int, *, running: Callable[[], float] = seconds_running
     ) -> None:
         counted = [row for row in rows if "train/seconds" in row]
-        kept = [row for row in counted if row["step"] <= resume_step]
         self._before = counted[-1]["train/seconds"] if counted else 0.0
-        self._productive = kept[-1]["train/goodput"] * kept[-1]["train/seconds"] if kept else 0.0
         self._running = running
         self._waited, self._since = 0.0, time.perf_counter()
+        self.went_back(rows, resume_step)
+
+    def went_back(self, rows: Sequence[dict], step: int) -> None:
+        """What was done behind `step` counts no more as productive."""
+        kept = [row for row in rows if "train/seconds" in row and row["step"] <= step]
+        self._productive = kept[-1]["train/goodput"] * kept[-1]["train/seconds"] if kept else 0.0
 
     def waited(self, seconds: float) -> None:
         """The loop waited for a batch."""

@@ -1,29 +1,30 @@
 """The one training loop. The decoder, the image tokenizer and the retriever are all trained by it.
 
 It resumes from the last checkpoint, logs, evaluates, checkpoints, and turns SIGTERM to any of the processes into a
-checkpoint and exit status 42. A run that hangs is ended by a watchdog. What differs between models is a state (a pytree
-of arrays), a compiled step and a source of batches.
+checkpoint and exit status 42. A run that hangs is ended by a watchdog; one whose loss does not fall any more goes back,
+if asked to. What differs between models is a state (a pytree of arrays), a compiled step and a source of batches.
 """
 
 from __future__ import annotations
 
-import collections
+import math
 import queue
 import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
 
-from cm3leon_jax.runtime import hosts
+from cm3leon_jax.runtime import hosts, restart
 from cm3leon_jax.runtime.checkpoints import Checkpoints
 from cm3leon_jax.runtime.errors import StartAgain
 from cm3leon_jax.runtime.files import Path
+from cm3leon_jax.runtime.follower import Follower, Step
 from cm3leon_jax.runtime.goodput import Goodput
-from cm3leon_jax.runtime.metrics import open_writers, read_metrics
+from cm3leon_jax.runtime.metrics import Writers, open_writers, read_metrics
 from cm3leon_jax.runtime.profile import Profile
 from cm3leon_jax.runtime.progress import progress
 from cm3leon_jax.runtime.settings import LoopConfig
@@ -100,13 +101,16 @@ def run_loop(
 ) -> Any:
     """Trains until `config.steps` and returns the final state. Every process of the run calls it.
 
-    `train_step` may donate its state; its metric `finite`, if it gives one, is 0 where it has skipped the update.
+    `train_step` may donate its state; its metric `finite`, if it gives one, is 0 where it has skipped the update. Where
+    it is 1, another metric that is NaN is a mean over nothing, and is not logged.
     `evaluate(state, step)` gives held-out metrics, logged with the prefix `eval/`; `on_step(step, state)` runs before
     each evaluation and at the end, and may name pictures that it has drawn (PNG files). `rates(metrics of the step,
     steps a second)` gives metrics of speed.
+    With `plateau_steps`, the state has a float32 scalar `learning_rate_scale`, and the metrics have a `loss`.
     Raises `StartAgain` when SIGTERM came to any process: the state is saved by then; and `UserError` when too many
-    steps in a row were skipped.
+    steps in a row were skipped, or the loss falls no more whatever the learning rate.
     """
+    restart.check_restarts(config, state, label)
     profile = Profile(config.profile_steps, directory)
     with (
         Watchdog(config, directory) as watchdog,
@@ -114,24 +118,31 @@ def run_loop(
         _Termination() as termination,
     ):
         watchdog.expect("reading the last checkpoint", long=True)
-        start, position = 0, None
-        if checkpoints.latest_step() is not None:
-            start, state, position = checkpoints.restore(state)
-        if start >= config.steps:
+        step, state, position, plateau, restarted = restart.resume(checkpoints, state)
+        if step >= config.steps:
             return state
-        goodput = Goodput(read_metrics(directory), start)
-        writer = open_writers(config, directory, resume_step=start, saved_config=saved_config)
-        bar = progress(label=label, total=config.steps, unit="steps", start=start)
-        skipped = SkippedSteps(directory, limit=config.max_skipped_in_a_row, resume_step=start)
-        follower = _Follower(watchdog, goodput, skipped)
-        batches = prefetched(make_batches(position))
-        logged_at, logged_step = time.perf_counter(), start
+        goodput = Goodput(read_metrics(directory), step)
+
+        def opened() -> tuple[Writers, SkippedSteps, Follower, Generator[Any, None, None]]:
+            writer = open_writers(config, directory, resume_step=step, saved_config=saved_config)
+            if restarted:
+                writer.write(step + 1, restarted)
+            # Where plateaus are looked for, too many skipped steps are one.
+            limit = 0 if config.plateau_steps else config.max_skipped_in_a_row
+            skipped = SkippedSteps(directory, limit=limit, resume_step=step)
+            follower = Follower(config, watchdog=watchdog, goodput=goodput, skipped=skipped, plateau=plateau)
+            return writer, skipped, follower, prefetched(make_batches(position))
+
+        writer, skipped, follower, batches = opened()
+        bar = progress(label=label, total=config.steps, unit="steps", start=step)
+        logged_at, logged_step = time.perf_counter(), step
         # XLA's CPU devices share one pool of threads: steps queued behind each other can hold the very threads that the
         # first one's all-reduce waits for, which hangs.
         ahead = 0 if jax.default_backend() == "cpu" else 1
         long = True  # the first step is compiled, and whoever has written samples is waited for
         try:
-            for step in range(start + 1, config.steps + 1):
+            while step < config.steps:
+                step += 1
                 watchdog.expect(f"step {step}", long=long)
                 profile.before(step, state)
                 with jax.profiler.StepTraceAnnotation("train", step_num=step):
@@ -139,13 +150,13 @@ def run_loop(
                     batch, position = next(batches)
                     waited = time.perf_counter() - waited_from
                     state, metrics = train_step(state, batch)
-                    follower.add(_Step(step, before, metrics, waited, usual=not long), ahead=ahead)
+                    follower.add(Step(step, before, metrics, waited, usual=not long), ahead=ahead)
                 profile.after(step, metrics)
                 last, long = step == config.steps, False
                 if step % config.log_every == 0 or last:
                     # Waits for the step, so it is done only here: steps between overlap with input.
                     follower.catch_up()
-                    values = {name: float(value) for name, value in jax.device_get(metrics).items() if name != "finite"}
+                    values = _logged(metrics)
                     now = time.perf_counter()
                     speed = (step - logged_step) / (now - logged_at)
                     values |= {"steps_per_second": speed, **(rates(values, speed) if rates is not None else {})}
@@ -165,11 +176,24 @@ def run_loop(
                 stop = termination.requested(step)
                 if last or stop or step % config.checkpoint_every == 0:
                     follower.catch_up()
-                    watchdog.expect(f"the checkpoint of step {step}", long=True)
-                    checkpoints.save(step, state, position=position, config=saved_config)
-                    long = True
+                    if not plateau.reached:
+                        watchdog.expect(f"the checkpoint of step {step}", long=True)
+                        arguments = restart.to_save(step, position, plateau, config)
+                        checkpoints.save(step, state, config=saved_config, **arguments)
+                        long = True
                 if stop and not last:
                     raise StartAgain(f"stopped at step {step} with its state saved; the same command continues")
+                if plateau.reached:
+                    watchdog.expect("the return to an earlier checkpoint", long=True)
+                    step, state, position, plateau, restarted = restart.go_back(
+                        checkpoints, state, config=config, plateau=plateau, label=label
+                    )
+                    batches.close()
+                    skipped.close()
+                    writer.close()
+                    goodput.went_back(read_metrics(directory), step)
+                    writer, skipped, follower, batches = opened()
+                    logged_at, logged_step, long = time.perf_counter(), step, True
         finally:
             watchdog.expect("the end of the last save", long=True)
             bar.close()
@@ -180,47 +204,12 @@ def run_loop(
     return state
 
 
-class _Step(NamedTuple):
-    """A step that was given to the devices, and may not be done."""
-
-    number: int
-    position: dict | None  # that of its batch
-    metrics: Mapping[str, jax.Array]
-    waited: float  # seconds, for the batch
-    usual: bool  # it says how long steps take: no compilation, and nothing else was waited for
-
-
-class _Follower:
-    """Waits for each step one step late, so that the devices always have the next one: takes its time, and looks
-    whether it was skipped."""
-
-    def __init__(self, watchdog: Watchdog, goodput: Goodput, skipped: SkippedSteps):
-        self._watchdog, self._goodput, self._skipped = watchdog, goodput, skipped
-        self._running: collections.deque[_Step] = collections.deque()
-        self._since: float | None = None  # when the step before was done
-
-    def add(self, step: _Step, *, ahead: int) -> None:
-        """A step has begun. Returns when no more than `ahead` are not done."""
-        if not step.usual:
-            self._since = None
-        self._running.append(step)
-        self.catch_up(ahead)
-
-    def catch_up(self, ahead: int = 0) -> None:
-        while len(self._running) > ahead:
-            step = self._running.popleft()
-            jax.block_until_ready(step.metrics)
-            now = time.perf_counter()
-            if self._since is not None:
-                self._watchdog.took(now - self._since)
-                self._goodput.stepped(now - self._since - step.waited)
-            self._goodput.waited(step.waited)
-            self._since = now
-            if "finite" in step.metrics and not float(step.metrics["finite"]):
-                metrics = {name: float(value) for name, value in jax.device_get(step.metrics).items()}
-                self._skipped.note(step.number, step.position, metrics)
-            elif "finite" in step.metrics:
-                self._skipped.good()
+def _logged(metrics: Mapping[str, jax.Array]) -> dict[str, float]:
+    """What is logged of a step's metrics."""
+    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    if values.pop("finite", 0.0):
+        return {name: value for name, value in values.items() if not math.isnan(value)}
+    return values
 
 
 def _status(values: Mapping[str, float]) -> str:

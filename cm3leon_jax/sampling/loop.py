@@ -81,7 +81,9 @@ def decode(
         state, hidden, cache = carry
         positions = jnp.minimum(first + state["step"], config.max_length - 1)  # rows that are done run on
         state = draw(state, hidden)
-        hidden, cache = kv_cache.decode_step(params, cache, state["last"].reshape(-1), positions, config=config)
+        hidden, cache = kv_cache.decode_step(
+            params, cache, state["last"].reshape(-1), positions, config=config, partitioning=partitioning
+        )
         return state, hidden, cache
 
     last_step = batch["steps"].max()
@@ -90,10 +92,12 @@ def decode(
         more = carry[0]["step"] < last_step
         return more & ~carry[0]["done"].all() if draws == TEXT else more
 
-    cache = kv_cache.init_cache(config, rows * streams, prompt_slots + max_steps)
+    cache = kv_cache.init_cache(config, rows * streams, prompt_slots + max_steps, partitioning=partitioning)
     tokens = batch["tokens"].reshape(rows * streams, prompt_slots)
     positions = batch["positions"].reshape(rows * streams, prompt_slots)
-    hidden, cache = kv_cache.prefill(params, cache, tokens, lengths, config=config, positions_BxP=positions)
+    hidden, cache = kv_cache.prefill(
+        params, cache, tokens, lengths, config=config, positions_BxP=positions, partitioning=partitioning
+    )
     start = {
         "step": jnp.int32(0),
         "last": jnp.zeros((rows, streams), jnp.int32),

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from cm3leon_jax.model.partitioning import UNPARTITIONED, Partitioning
+from cm3leon_jax.model.partitioning import UNPARTITIONED, Partitioning, WeightLayout
 
 
 def cross_entropy(
@@ -35,33 +35,55 @@ def cross_entropy(
     # Two chunks at least: XLA on the CPU unrolls a loop of one, and then cannot multiply bfloat16 to float32 any more.
     chunk = min(chunk, -(-length // 2))
     short = -length % chunk
-    padded = [
+    hidden, targets, weights = (
         jnp.pad(x, ((0, 0), (0, short), *((0, 0),) * (x.ndim - 2))) for x in (hidden_BxLxD, targets_BxL, weights_BxL)
-    ]
-    function = functools.partial(_summed, z_loss=z_loss, chunk=chunk)
-    if partitioning.batch_shards > 1:
-        # Each device sums the projection's gradient over its own rows; devices add up once, not once a chunk.
-        rows = partitioning.rules.spec(("batch",))
-        function = jax.shard_map(
-            function,
-            mesh=partitioning.mesh,
-            axis_names=set(partitioning.batch_axes),
-            in_specs=(PartitionSpec(), rows, rows, rows),
-            out_specs=rows,
-            check_vma=False,
-        )
-    totals, nll_BxL = function(table_VxD, *padded)
-    return totals.sum(), nll_BxL[:, :length]
+    )
+    layout = WeightLayout(partitioning, ("vocab", "embed"))
+    total, nll_BxL = _cross_entropy(hidden, table_VxD, targets, weights, z_loss, chunk, layout)
+    return total, nll_BxL[:, :length]
 
 
-def _summed(table_VxD, hidden_BxLxD, targets_BxL, weights_BxL, *, z_loss: float, chunk: int):
-    total, nll_BxL = _cross_entropy(hidden_BxLxD, table_VxD, targets_BxL, weights_BxL, z_loss, chunk)
-    return total[None], nll_BxL
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+def _cross_entropy(hidden, table, targets, weights, z_loss, chunk, layout):
+    losses = functools.partial(_losses, z_loss=z_loss, chunk=chunk)
+    table_VxD = layout.gathered(table.astype(hidden.dtype))
+    total, nll_BxL = _on_own_rows(losses, layout, ("rows", "rows"))(hidden, table_VxD, targets, weights)
+    return total.sum(), nll_BxL
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def _cross_entropy(hidden, table, targets, weights, z_loss, chunk):
-    table_VxD = table.astype(hidden.dtype)
+def _forward(hidden, table, targets, weights, z_loss, chunk, layout):
+    def losses_and_gradients(*arrays):
+        totals, nll_BxL, dhidden, dtable_VxD = _losses_and_gradients(*arrays, z_loss=z_loss, chunk=chunk)
+        # Devices add up once, not once a chunk.
+        return totals, nll_BxL, dhidden, layout.scattered_sum(dtable_VxD)
+
+    table_VxD = layout.gathered(table.astype(hidden.dtype))
+    function = _on_own_rows(losses_and_gradients, layout, ("rows", "rows", "rows", "table"))
+    total, nll_BxL, dhidden, dtable_VxD = function(hidden, table_VxD, targets, weights)
+    # Behind a barrier: XLA would add the embedding's gradient before the sum over devices, and until then, all through
+    # the backward pass, keep a whole table.
+    dtable_VxD = jax.lax.optimization_barrier(dtable_VxD)
+    return (total.sum(), nll_BxL), (dhidden, dtable_VxD.astype(table.dtype))
+
+
+def _on_own_rows(function, layout, results):
+    """`function(hidden, table, targets, weights)` of each device's own rows, with the whole table."""
+    partitioning = layout.partitioning
+    if partitioning.batch_shards == 1:
+        return function
+    rows = partitioning.rules.spec(("batch",))
+    return jax.shard_map(
+        function,
+        mesh=partitioning.mesh,
+        axis_names=set(partitioning.batch_axes),
+        in_specs=(rows, PartitionSpec(), rows, rows),
+        out_specs=tuple({"rows": rows, "table": layout.shares}[result] for result in results),
+        check_vma=False,
+    )
+
+
+def _losses(hidden, table_VxD, targets, weights, *, z_loss: float, chunk: int):
+    """-> (weighted sum [1], nll [B, L])."""
 
     def body(total, start):
         h_BxlxD, target_Bxl, weight_Bxl = _chunk_of(start, chunk, hidden, targets, weights)
@@ -69,11 +91,11 @@ def _cross_entropy(hidden, table, targets, weights, z_loss, chunk):
         return total + _weighted(nll_Bxl, normalizer_Bxl, weight_Bxl, z_loss), nll_Bxl
 
     total, nll_CxBxl = jax.lax.scan(body, jnp.zeros((), jnp.float32), _starts(targets, chunk))
-    return total, _joined(nll_CxBxl)
+    return total[None], _joined(nll_CxBxl)
 
 
-def _forward(hidden, table, targets, weights, z_loss, chunk):
-    table_VxD = table.astype(hidden.dtype)
+def _losses_and_gradients(hidden, table_VxD, targets, weights, *, z_loss: float, chunk: int):
+    """-> (weighted sum [1], nll [B, L], its gradients: of hidden [B, L, D], of the table float32 [V, D])."""
     table_DxV = table_VxD.T  # moved once, outside of the loop
 
     def body(carry, start):
@@ -82,7 +104,7 @@ def _forward(hidden, table, targets, weights, z_loss, chunk):
         nll_Bxl, normalizer_Bxl, unnormalized_VxBxl, sum_Bxl = _chunk_loss(h_BxlxD, target_Bxl, table_VxD)
         # d/dlogits of nll + z_loss × logsumexp² is softmax × (1 + 2 z_loss × logsumexp) - one_hot(target).
         slope_Bxl = weight_Bxl * (1.0 + 2.0 * z_loss * normalizer_Bxl) / sum_Bxl
-        hit_VxBxl = jnp.arange(table.shape[0])[:, None, None] == target_Bxl
+        hit_VxBxl = jnp.arange(table_VxD.shape[0])[:, None, None] == target_Bxl
         dlogits_VxBxl = unnormalized_VxBxl * slope_Bxl - jnp.where(hit_VxBxl, weight_Bxl, 0.0)
         dlogits_VxBxl = dlogits_VxBxl.astype(hidden.dtype)
         dh_DxBxl = _product("dv,vbl->dbl", table_DxV, dlogits_VxBxl)
@@ -90,13 +112,13 @@ def _forward(hidden, table, targets, weights, z_loss, chunk):
         total += _weighted(nll_Bxl, normalizer_Bxl, weight_Bxl, z_loss)
         return (total, dtable_VxD), (nll_Bxl, dh_DxBxl.transpose(1, 2, 0).astype(hidden.dtype))
 
-    carry = jnp.zeros((), jnp.float32), jnp.zeros(table.shape, jnp.float32)
+    carry = jnp.zeros((), jnp.float32), jnp.zeros(table_VxD.shape, jnp.float32)
     (total, dtable_VxD), (nll_CxBxl, dh_CxBxlxD) = jax.lax.scan(body, carry, _starts(targets, chunk))
-    return (total, _joined(nll_CxBxl)), (_joined(dh_CxBxlxD), dtable_VxD.astype(table.dtype))
+    return total[None], _joined(nll_CxBxl), _joined(dh_CxBxlxD), dtable_VxD
 
 
-def _backward(z_loss, chunk, residuals, cotangents):
-    del z_loss, chunk
+def _backward(z_loss, chunk, layout, residuals, cotangents):
+    del z_loss, chunk, layout
     dhidden, dtable = residuals
     dtotal, _ = cotangents
     return dhidden * dtotal.astype(dhidden.dtype), dtable * dtotal.astype(dtable.dtype), None, None

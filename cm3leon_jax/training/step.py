@@ -1,7 +1,8 @@
 """One step of training: loss, gradients, update. Free of TensorFlow.
 
-The state is a plain dict, {"params", "opt_state", "step", "skipped"}; a batch is a dict of [B, L] arrays: int32 tokens,
-targets, positions and segments, float32 weights (0 on padding).
+The state is a plain dict, {"params", "opt_state", "step", "skipped", "learning_rate_scale"}; a batch is a dict of
+arrays [B, L]: int32 tokens, targets, positions and segments, float32 weights (0 on padding), and where losses by number
+of retrieved documents are asked for, int32 retrieved (`data/packing.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from cm3leon_jax.vocabulary import UNK_ID, Vocabulary
 
 State = dict[str, Any]
 Batch = dict[str, jax.Array]
-Sums = dict[str, jax.Array]  # float32 scalars: weighted losses and weights, by modality
+Sums = dict[str, jax.Array]  # float32 scalars: weighted losses and weights, by modality and retrieved documents
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,11 @@ class StepConfig:
     accumulate: int = 1  # the batch is worked through in so many parts, one after the other
     z_loss: float = 0.0  # × mean squared log-normalizer; Chameleon needed 1e-5 at 7B
     loss_chunk: int = 128  # positions of each row whose logits are in memory at once
+    gradient_dtype: str = "float32"  # of sums over devices; "bfloat16": half the bytes, less precise
+
+    def __post_init__(self) -> None:
+        if self.gradient_dtype not in ("float32", "bfloat16"):
+            raise UserError(f"StepConfig.gradient_dtype is {self.gradient_dtype!r}; choose float32 or bfloat16")
 
 
 def loss_sums(
@@ -45,8 +51,11 @@ def loss_sums(
     vocabulary: Vocabulary,
     step_config: StepConfig,
     partitioning: Partitioning,
+    retrieved_max: int | None = None,
 ) -> tuple[jax.Array, Sums]:
-    """-> (what is differentiated: the weighted sum of losses, z-loss included; the sums to report, without it)."""
+    """-> (what is differentiated: the weighted sum of losses, z-loss included; the sums to report, without it).
+
+    With `retrieved_max` n, there are also those of the examples with 0 … n retrieved documents."""
     hidden_BxLxD = hidden_states(
         params,
         batch["tokens"],
@@ -66,18 +75,29 @@ def loss_sums(
             chunk=step_config.loss_chunk,
             partitioning=partitioning,
         )
-    text = weights * ((targets >= UNK_ID) & (targets < vocabulary.text_size))
-    image = weights * ((targets >= vocabulary.image_offset) & (targets < vocabulary.break_id))
+    parts = {
+        "all": weights,
+        "text": weights * ((targets >= UNK_ID) & (targets < vocabulary.text_size)),
+        "image": weights * ((targets >= vocabulary.image_offset) & (targets < vocabulary.break_id)),
+    }
+    for count in range(0 if retrieved_max is None else retrieved_max + 1):
+        parts[f"retrieved_{count}"] = weights * (batch["retrieved"] == count)
     sums = {}
-    for name, weight in (("all", weights), ("text", text), ("image", image)):
+    for name, weight in parts.items():
         sums[f"loss_{name}"], sums[f"weight_{name}"] = (nll_BxL * weight).sum(), weight.sum()
     return total, sums
 
 
 def mean_losses(sums: Sums) -> dict[str, jax.Array]:
-    """Sums -> mean losses in nats: `loss` over all tokens, `loss_text` and `loss_image` by the target's modality."""
+    """Sums -> mean losses in nats: `loss` over all tokens, `loss_text` and `loss_image` by the target's modality;
+    where the sums have them, `loss_retrieved_N` over the examples with N retrieved documents, NaN where there are none.
+    """
     means = {name: sums[f"loss_{name}"] / jnp.maximum(sums[f"weight_{name}"], 1.0) for name in ("all", "text", "image")}
-    return {"loss": means["all"], "loss_text": means["text"], "loss_image": means["image"]}
+    losses = {"loss": means["all"], "loss_text": means["text"], "loss_image": means["image"]}
+    for name in sums:
+        if name.startswith("loss_retrieved"):
+            losses[name] = sums[name] / sums[name.replace("loss", "weight")]
+    return losses
 
 
 def make_state(key: jax.Array, config: DecoderConfig, optimizer: optax.GradientTransformation) -> State:
@@ -87,8 +107,9 @@ def make_state(key: jax.Array, config: DecoderConfig, optimizer: optax.GradientT
 
 def state_of(params: Params, optimizer: optax.GradientTransformation) -> State:
     """The state that starts (or fine-tunes) from given parameters."""
-    zero = jnp.zeros((), jnp.int32)
-    return {"params": params, "opt_state": optimizer.init(params), "step": zero, "skipped": zero}
+    zero, one = jnp.zeros((), jnp.int32), jnp.ones((), jnp.float32)
+    opt_state = optimizer.init(params)
+    return {"params": params, "opt_state": opt_state, "step": zero, "skipped": zero, "learning_rate_scale": one}
 
 
 def state_shardings(
@@ -106,7 +127,7 @@ def state_shardings(
         return next((by_path[end] for end in ends if end in by_path), replicated)
 
     opt_state = jax.tree_util.tree_map_with_path(of_moment, abstract["opt_state"])
-    return {"params": params, "opt_state": opt_state, "step": replicated, "skipped": replicated}
+    return dict.fromkeys(abstract, replicated) | {"params": params, "opt_state": opt_state}
 
 
 def init_state(
@@ -125,20 +146,32 @@ def make_train_step(
     partitioning: Partitioning,
     step_config: StepConfig,
     compiler_options: Mapping[str, str] | None = None,
+    retrieved_max: int | None = None,
 ) -> jax.stages.Wrapped:
     """The compiled step, (state, batch) -> (state, metrics) for a run of `steps`. It takes the state's memory over.
 
-    `compiler_options` are XLA's, for TPUs; other platforms do not know them, and are not told.
-    A step whose loss or gradient is not finite changes nothing but the counters: `skipped` counts them.
+    `compiler_options` are XLA's, for TPUs; other platforms do not know them, and are not told. With `retrieved_max` n
+    the batches have "retrieved", and losses are also reported for 0 … n retrieved documents.
+    A step whose loss or gradient is not finite changes nothing but the counters: `skipped` counts them. The state's
+    `learning_rate_scale` multiplies the learning rate of every part of the optimizer.
     """
     if config.vocab_size < vocabulary.used:
         raise UserError(
             f"vocab_size {config.vocab_size} is less than the {vocabulary.used} ids of the data; set it to it"
         )
+    tensor = 1 if partitioning.mesh is None else partitioning.mesh.shape["tensor"]
+    if config.num_heads % tensor:
+        raise UserError(f"{tensor} tensor shards do not divide {config.num_heads} heads; change MeshConfig.tensor")
     optimizer = make_optimizer(optimizer_config, steps, partitioning)
     schedule = learning_rate_schedule(optimizer_config, steps)
+    partitioning = dataclasses.replace(partitioning, gradient_dtype=step_config.gradient_dtype)
     sums_of = functools.partial(
-        loss_sums, config=config, vocabulary=vocabulary, step_config=step_config, partitioning=partitioning
+        loss_sums,
+        config=config,
+        vocabulary=vocabulary,
+        step_config=step_config,
+        partitioning=partitioning,
+        retrieved_max=retrieved_max,
     )
 
     def train_step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
@@ -148,6 +181,8 @@ def make_train_step(
         scale = jnp.minimum(1.0, optimizer_config.clip_norm / jnp.maximum(grad_norm, 1e-12)) / tokens
         gradients = jax.tree.map(lambda g: g * scale, gradients)
         updates, opt_state = optimizer.update(gradients, state["opt_state"], state["params"])
+        # Every update, decay included, is a multiple of the learning rate.
+        updates = jax.tree.map(lambda u: u * state["learning_rate_scale"], updates)
         finite = jnp.isfinite(grad_norm) & jnp.isfinite(sums["loss_all"])
         keep = functools.partial(jax.tree.map, lambda new, old: jnp.where(finite, new, old))
         new_state = {
@@ -155,11 +190,12 @@ def make_train_step(
             "opt_state": keep(opt_state, state["opt_state"]),
             "step": state["step"] + 1,
             "skipped": state["skipped"] + ~finite,
+            "learning_rate_scale": state["learning_rate_scale"],
         }
         metrics = mean_losses(sums) | {
             "grad_norm": grad_norm,
             "param_norm": optax.global_norm(new_state["params"]),
-            "learning_rate": schedule(state["step"] - state["skipped"]),
+            "learning_rate": schedule(state["step"] - state["skipped"]) * state["learning_rate_scale"],
             "tokens": sums["weight_all"],
             "skipped": new_state["skipped"],
             "finite": finite.astype(jnp.float32),
@@ -176,6 +212,16 @@ def make_train_step(
     )
 
 
+def check_rows(rows: int, partitioning: Partitioning, accumulate: int) -> None:
+    """UserError unless a batch of so many rows splits into equal parts for all devices and accumulated parts."""
+    shards = partitioning.batch_shards
+    if rows % (shards * accumulate):
+        raise UserError(
+            f"a batch of {rows} rows does not divide over {shards} devices and {accumulate} accumulated parts; change "
+            "StreamConfig.batch_size or StepConfig.accumulate"
+        )
+
+
 def _accumulated_gradients(
     sums_of: Callable[[Params, Batch], tuple[jax.Array, Sums]], params: Params, batch: Batch, parts: int
 ) -> tuple[Params, Sums]:
@@ -184,8 +230,6 @@ def _accumulated_gradients(
     if parts == 1:
         return gradient(params, batch)
     rows = batch["tokens"].shape[0]
-    if rows % parts:
-        raise UserError(f"a batch of {rows} rows does not divide into {parts} parts; change batch_size or accumulate")
     # Every part takes rows from all devices: part p is rows p, p + parts, …
     stacked = jax.tree.map(lambda x: x.reshape(rows // parts, parts, *x.shape[1:]).swapaxes(0, 1), batch)
 

@@ -24,7 +24,15 @@ from cm3leon_jax.runtime.settings import LoopConfig
 from cm3leon_jax.training.codebook_start import with_codebook
 from cm3leon_jax.training.evaluate import make_evaluate
 from cm3leon_jax.training.optimizer import OptimizerConfig, make_optimizer
-from cm3leon_jax.training.step import State, StepConfig, init_state, make_train_step, state_of, state_shardings
+from cm3leon_jax.training.step import (
+    State,
+    StepConfig,
+    check_rows,
+    init_state,
+    make_train_step,
+    state_of,
+    state_shardings,
+)
 from cm3leon_jax.training.throughput import throughput
 from cm3leon_jax.vocabulary import Vocabulary
 
@@ -53,6 +61,7 @@ def train_decoder(
     on_step: Callable[[int, Params], Mapping[str, Path] | None] | None = None,
     initial_params: Params | None = None,
     codebook: np.ndarray | None = None,
+    retrieved_max: int | None = None,
 ) -> Params:
     """Trains, or continues training, and returns the final parameters (arrays on the mesh).
 
@@ -60,7 +69,8 @@ def train_decoder(
     `make_batches` gives this process's rows of each batch; `evaluation` names lists of batches (`evaluate.py`);
     `on_step(step, params)` runs before each evaluation and may name pictures that it has drawn; `initial_params` starts
     from a trained model; with `codebook`, the image tokenizer's code vectors [K, C], a new model's image tokens start
-    from them (`codebook_start.py`).
+    from them (`codebook_start.py`); with `retrieved_max`, the most that an example has, the training loss is also
+    reported by the number of retrieved documents, for batches that tell it (`data/packing.py`).
     """
     _check_slice(training.hardware)
     directory = as_path(directory)
@@ -111,6 +121,7 @@ def train_decoder(
             partitioning,
             training.step,
             training.hardware.compiler_options,
+            retrieved_max,
         ),
         make_batches=placed,
         directory=directory / "training",
@@ -168,14 +179,7 @@ def _check_batch(
     _check_lengths(batch, config)
     own = batch["tokens"].shape[0]
     rows = own * hosts.count()
-    if rows % partitioning.batch_shards:
-        raise UserError(
-            f"a batch of {rows} rows does not divide over {partitioning.batch_shards} devices; change the batch size"
-        )
-    if rows % training.step.accumulate:
-        raise UserError(
-            f"a batch of {rows} rows does not divide into {training.step.accumulate} parts; change one of them"
-        )
+    check_rows(rows, partitioning, training.step.accumulate)
     # Each process makes its own share of the rows; one whose devices need other rows too would read past them.
     pieces = partitioning.sharding("batch").addressable_devices_indices_map((rows,)).values()
     needed = {row for piece in pieces if piece for row in range(rows)[piece[0]]}

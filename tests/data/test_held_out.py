@@ -32,6 +32,7 @@ def sequences(batches):
 def test_every_document_once_behind_its_retrieved_ones_in_rank_order(data, retrieved):
     batches = evaluation_batches(data, "validation", retrieved=retrieved, length=120, batch_size=4)
     assert all(batch["tokens"].shape == (4, 120) for batch in batches)
+    assert all((batch["retrieved"] == retrieved * (batch["segments"] > 0)).all() for batch in batches)
     found, train = sequences(batches), data.split("train")
     assert len(found) == 11
     for index in range(11):

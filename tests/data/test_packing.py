@@ -8,9 +8,15 @@ from cm3leon_jax.data.packing import Example, fullest_subset, pack_straddling, p
 
 
 def numbered(lengths):
-    """Examples whose ids are all different: 1, 2, 3, …"""
+    """Examples whose ids are all different: 1, 2, 3, …; the n-th has n retrieved documents."""
     ends = list(itertools.accumulate(lengths, initial=1))
-    return [Example(np.arange(start, stop, dtype=np.int32)) for start, stop in itertools.pairwise(ends)]
+    parts = [np.arange(start, stop, dtype=np.int32) for start, stop in itertools.pairwise(ends)]
+    return [Example(ids, retrieved=number) for number, ids in enumerate(parts)]
+
+
+def retrieved_of(examples):
+    """id -> retrieved documents of the example that it is from."""
+    return {int(id_): example.retrieved for example in examples for id_ in example.ids}
 
 
 example_lengths = st.lists(st.integers(2, 30), max_size=30)
@@ -18,7 +24,8 @@ example_lengths = st.lists(st.integers(2, 30), max_size=30)
 
 @given(example_lengths, st.integers(1, 40))
 def test_straddling_rows_are_the_concatenation_cut_into_blocks(lengths, length):
-    rows = list(pack_straddling(iter(numbered(lengths)), length))
+    examples = numbered(lengths)
+    rows, retrieved = list(pack_straddling(iter(examples), length)), retrieved_of(examples)
     assert len(rows) == sum(lengths) // (length + 1)
     for number, row in enumerate(rows):
         block = np.arange(length + 1) + 1 + number * (length + 1)
@@ -26,17 +33,19 @@ def test_straddling_rows_are_the_concatenation_cut_into_blocks(lengths, length):
         assert np.array_equal(row["targets"], block[1:])
         assert np.array_equal(row["positions"], np.arange(length))
         assert (row["weights"] == 1).all() and (row["segments"] == 1).all()
+        # What is learned is the target, so that counts: at a seam its example is not that of the token before it.
+        assert row["retrieved"].tolist() == [retrieved[target] for target in row["targets"].tolist()]
 
 
 @given(example_lengths, st.integers(1, 40), st.integers(1, 8))
 def test_whole_rows_hold_each_example_once_and_apart(lengths, length, lookahead):
     examples = numbered(lengths)
-    rows = list(pack_whole(iter(examples), length, lookahead))
+    rows, retrieved = list(pack_whole(iter(examples), length, lookahead)), retrieved_of(examples)
     found = []
     for row in rows:
         padding = row["segments"] == 0
         assert np.array_equal(row["weights"], ~padding)
-        assert not any(row[name][padding].any() for name in ("tokens", "targets", "positions"))
+        assert not any(row[name][padding].any() for name in ("tokens", "targets", "positions", "retrieved"))
         count = row["segments"].max(initial=0)
         assert count >= 1
         assert np.array_equal(row["segments"][~padding], np.sort(row["segments"][~padding]))
@@ -45,6 +54,7 @@ def test_whole_rows_hold_each_example_once_and_apart(lengths, length, lookahead)
             tokens, targets = row["tokens"][part], row["targets"][part]
             assert np.array_equal(row["positions"][part], np.arange(part.sum()))
             assert np.array_equal(tokens[1:], targets[:-1])
+            assert set(row["retrieved"][part]) == {retrieved[tokens[0]]}
             found.append((tokens[0], [*tokens, targets[-1]]))
     expected = [(example.ids[0], example.ids[: length + 1].tolist()) for example in examples]
     assert sorted(found) == sorted(expected)
@@ -90,6 +100,7 @@ def test_rows_have_the_types_of_a_batch():
         "weights": ("float32", (2, 8)),
         "positions": ("int32", (2, 8)),
         "segments": ("int32", (2, 8)),
+        "retrieved": ("int32", (2, 8)),
     }
     assert not batch["weights"][1].any()
 

@@ -12,6 +12,7 @@ from cm3leon_jax.data.stream import make_stream
 from cm3leon_jax.data.tasks import register_pretraining, unregister
 from cm3leon_jax.documents import parse
 from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.vocabulary import EOS_ID
 
 NAME = "stream_test"
 PRETRAINING = PretrainingConfig(retrieved_min=1, retrieved_max=2, retrieval_augmented_rate=0.4, plain_rate=0.6)
@@ -53,6 +54,7 @@ def test_batches_have_the_agreed_form(config, batches):
             "weights": "float32",
             "positions": "int32",
             "segments": "int32",
+            "retrieved": "int32",
         }
         assert all(array.shape == (8, config.length) for array in batch.values())
         inside = batch["segments"][:, 1:] == batch["segments"][:, :-1]
@@ -81,12 +83,31 @@ def test_any_number_of_processes_makes_the_same_global_batch(config, batches, pr
     assert parts[0][-1][1] == parts[1][-1][1] == batches[6][1]
 
 
+def values_of(batch, name):
+    """What a batch of whole examples holds for each example."""
+    for values, segments in zip(batch[name], batch["segments"], strict=True):
+        for segment in range(1, segments.max() + 1):
+            yield values[segments == segment]
+
+
 def examples_of(batch):
     """The sequences in batches of whole examples."""
-    for tokens, targets, segments in zip(batch["tokens"], batch["targets"], batch["segments"], strict=True):
-        for segment in range(1, segments.max() + 1):
-            part = segments == segment
-            yield np.append(tokens[part], targets[part][-1])
+    for tokens, targets in zip(values_of(batch, "tokens"), values_of(batch, "targets"), strict=True):
+        yield np.append(tokens, targets[-1])
+
+
+def test_targets_know_how_many_documents_were_retrieved_for_their_example(config, batches):
+    found = set()
+    for batch, _ in batches:
+        if config.packing == "whole":
+            for ids, retrieved in zip(examples_of(batch), values_of(batch, "retrieved"), strict=True):
+                assert set(retrieved) == {len(parse(ids, VOCABULARY)) - 1}
+        # It changes nowhere but where an example ends and another begins, and both do with <eos>.
+        changed = batch["retrieved"][:, 1:] != batch["retrieved"][:, :-1]
+        begun = np.where(batch["segments"] > 0, batch["tokens"], EOS_ID) == EOS_ID
+        assert begun[:, 1:][changed].all()
+        found |= set(batch["retrieved"][batch["weights"] > 0].tolist())
+    assert found == {0, 1, 2}
 
 
 def test_rates_hold_and_every_epoch_passes_through_the_data():

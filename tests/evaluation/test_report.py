@@ -181,7 +181,7 @@ def test_a_gallery_comes_back_with_its_pictures_named(tmp_path):
 
 def test_losses_become_lines_with_held_out_values_beside_them():
     rows = [
-        {"step": 1, "train/loss": 3.0, "train/loss_text": 2.0, "train/learning_rate": 1e-3},
+        {"step": 1, "train/loss": 3.0, "train/loss_text": 2.0, "train/loss_retrieved_2": 7.0, "train/learning_rate": 1},
         {"step": 2, "eval/loss_text_retrieved_0": 9.0, "eval/loss_text_retrieved_2": 1.5, "eval/loss_retrieved_2": 1},
     ]
     lines = [(line.label, line.held_out, line.color, list(line.points)) for line in loss_series(rows)]

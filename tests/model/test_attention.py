@@ -13,6 +13,7 @@ from cm3leon_jax.model.partitioning import UNPARTITIONED, MeshConfig, Partitioni
 def inputs(length, dtype=jnp.float32, batch=2, heads=2, head_dim=16):
     keys = jax.random.split(jax.random.key(0), 4)
     q, k, v, do = (jax.random.normal(key, (batch, length, heads, head_dim), dtype) for key in keys)
+    q = q * head_dim**-0.5
     first, second = length // 3, 2 * length // 3
     places = jnp.arange(length)
     rows = [1 + (places >= first) + (places >= second), jnp.where(places >= second, 0, 1)]

@@ -3,42 +3,26 @@
 import dataclasses
 import gzip
 import json
-import pathlib
 import signal
-import subprocess
-import sys
 import time
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toy_process
 from PIL import Image
+from toy_process import kill, seen, wait_for
 
 from cm3leon_jax.runtime.checkpoints import Checkpoints
 from cm3leon_jax.runtime.errors import EXIT_START_AGAIN, UserError
 from cm3leon_jax.runtime.loop import LoopConfig, batches_by_step, prefetched, run_loop
 from cm3leon_jax.runtime.metrics import read_metrics
 
-PROGRAM = pathlib.Path(__file__).with_name("toy_training.py")
 STEPS = 45
 
 
-def start(directory, pause=0.0, largest_file=0):
-    directory.mkdir(exist_ok=True)
-    arguments = [sys.executable, str(PROGRAM), str(directory), str(STEPS), str(pause), str(largest_file)]
-    return subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
-
-
-def seen(directory):
-    path = directory / "seen.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def wait_for(condition, process, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
-        time.sleep(0.001)
+def start(directory, **settings):
+    return toy_process.start(directory, STEPS, **settings)
 
 
 def half_written(directory):
@@ -53,11 +37,6 @@ def uninterrupted(tmp_path_factory):
     rows = seen(directory)
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     return rows
-
-
-def kill(process):
-    process.kill()
-    process.wait()
 
 
 def test_killed_preempted_and_killed_while_saving_a_run_ends_as_if_nothing_had_happened(tmp_path, uninterrupted):

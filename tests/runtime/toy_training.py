@@ -1,6 +1,7 @@
-"""A small training run for tests to kill: `python toy_training.py DIRECTORY STEPS [SECONDS A STEP] [LARGEST FILE]`.
+"""A small training run for tests to kill:
+`python toy_training.py DIRECTORY STEPS [SECONDS A STEP] [LARGEST FILE] [PLATEAU STEPS]`.
 
-Each step's batch and loss go to DIRECTORY/seen.jsonl, in full precision, before the next step starts.
+Each step's batch, loss and learning rate go to DIRECTORY/seen.jsonl, in full precision, before the next step starts.
 """
 
 import json
@@ -25,7 +26,7 @@ def make_batches(position):
         yield np.full(5, state["sum"] / 1009, np.float32), dict(state)
 
 
-def main(directory: str, steps: int, pause: float = 0.0, largest_file: int = 0) -> None:
+def main(directory: str, steps: int, pause: float = 0.0, largest_file: int = 0, plateau_steps: int = 0) -> None:
     seen = open(pathlib.Path(directory) / "seen.jsonl", "a")  # noqa: SIM115 - held open to the end
     if largest_file:  # as a full disk: writing more fails, in whichever thread does it
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
@@ -34,13 +35,13 @@ def main(directory: str, steps: int, pause: float = 0.0, largest_file: int = 0) 
     def update(state, batch):
         loss = jnp.sum((state["w"] - batch) ** 2)
         noise = 0.01 * jax.random.normal(jax.random.fold_in(jax.random.key(0), state["step"]), (5,))
-        return {**state, "w": state["w"] - 0.3 * (state["w"] - batch) + noise, "step": state["step"] + 1}, {
-            "loss": loss
-        }
+        w = state["w"] - 0.3 * state["learning_rate_scale"] * (state["w"] - batch) + noise
+        return {**state, "w": w, "step": state["step"] + 1}, {"loss": loss}
 
     def train_step(state, batch):
         new, metrics = update(state, batch)
         row = {"step": int(new["step"]), "batch": float(batch[0]), "loss": float(metrics["loss"]).hex()}
+        row["scale"] = float(state["learning_rate_scale"])
         seen.write(json.dumps(row) + "\n")
         seen.flush()
         time.sleep(pause)
@@ -48,10 +49,11 @@ def main(directory: str, steps: int, pause: float = 0.0, largest_file: int = 0) 
 
     try:
         run_loop(
-            LoopConfig(steps=steps, log_every=5, checkpoint_every=10),
+            LoopConfig(steps=steps, log_every=5, checkpoint_every=10, plateau_steps=plateau_steps),
             state={
-                "w": jnp.zeros(5),
+                "w": jnp.full(5, 100.0),
                 "step": jnp.zeros((), jnp.int32),
+                "learning_rate_scale": jnp.ones(()),
                 "ballast": jax.random.normal(jax.random.key(1), (2**20,)),
             },
             train_step=train_step,

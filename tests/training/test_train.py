@@ -87,7 +87,7 @@ def test_batches_longer_than_the_model_are_refused(config, vocabulary, training,
     ("rows", "step", "words"),
     [
         (7, StepConfig(loss_chunk=8), "7 rows does not divide over 2 devices"),
-        (8, StepConfig(loss_chunk=8, accumulate=3), "8 rows does not divide into 3 parts"),
+        (8, StepConfig(loss_chunk=8, accumulate=3), "8 rows does not divide over 2 devices and 3 accumulated parts"),
     ],
 )
 def test_batches_that_do_not_divide_are_refused_before_anything_is_compiled(

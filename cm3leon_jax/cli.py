@@ -217,6 +217,10 @@ def _explain(error: Exception) -> str:
         return f"{match[1]} has no parameter {match[2]!r}{_nearest(match[2], parameter_names(match[1]))}{where}"
     if match := re.search(r"No bindings specified for '([^/']*)/gin.macro'", text):
         return f"the gin macro {match[1]} is not set; give --gin.{match[1]}=VALUE"
+    if match := re.search(r"(\w+)\.__init__\(\) missing .* arguments?: (.*)", text):
+        names = ", ".join(re.findall(r"'(\w+)'", match[2].splitlines()[0]))
+        kind = "--gin_file models/350m" if match[1] == "DecoderConfig" else f"a gin file with {match[1]}"
+        return f"{match[1]} needs {names}; give {kind}, or --gin.{match[1]}.NAME=VALUE"
     if match := re.search(r"Unable to open file: (\S+?)\.? ", text + " "):
         return f"no gin file {match[1]}; it is looked for here and in {GIN_CONFIGS}"
     return f"gin: {' '.join(text.split())}"

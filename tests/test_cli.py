@@ -34,6 +34,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
         (["scenes", "--directory", "x", "--size", "3"], ["--size"]),
         (["scenes", "--gin_file", "no/such.gin"], ["no gin file", "no/such.gin"]),
         (["scenes", "--gin.ScenesConfg.train=4"], ["unknown gin name", "ScenesConfg", "'ScenesConfig'"]),
+        (["plan", "--slice=v5e-16"], ["DecoderConfig needs num_layers, d_model, num_heads", "models/350m"]),
         (["scenes", "--gin.ScenesConfig.trian=4"], ["no parameter 'trian'", "'train'"]),
         (["scenes", "--gin.scenes.directory=%PLACE"], ["macro PLACE is not set", "--gin.PLACE=VALUE"]),
         (["scenes", "--directory", "x", "--gin.ScenesConfig.train=0"], ["train = 0"]),

@@ -26,6 +26,7 @@ COMMANDS = {
     "plan": Command(
         "plan:plan", "compile a run for a TPU slice that is not there: does it fit, how fast", scope="train"
     ),
+    "recipes": Command("recipes:recipes", "plan every size on every slice: the page docs/recipes.md"),
     "sample": Command("sample:sample", "text -> image, image -> text, filling in a hidden part"),
     "evaluate": Command("evaluate:evaluate", "exact scores on held-out scenes"),
     "report": Command("report:report", "one self-contained page about a run"),

@@ -22,6 +22,9 @@ def plan(
     loop: LoopConfig,
     slice: str = "",
     search: bool = False,
+    sampler: bool = False,
+    sampler_rows: int = 4,
+    sampler_tensor: int = 0,
     json: str = "",
 ) -> None:
     """Compiles the training step for a TPU slice that is not there, and tells what it needs and how fast it will be:
@@ -29,7 +32,9 @@ def plan(
       cm3leon plan --gin_file models/7b --gin_file hardware/v5p_256 --gin_file runs/pretrain
 
     --slice TYPE plans for another slice than the hardware file's; --search looks for the fastest accumulation and remat
-    policy that fit; --json FILE keeps the plan. How the estimate is made, and where it fails: docs/planning.md."""
+    policy that fit; --json FILE keeps the plan. --sampler plans the sampling program as well: --sampler_rows images
+    drawn at once by each copy of the model, a copy on --sampler_tensor chips (0: as few as it fits). How the estimates
+    are made, and where they fail: docs/planning.md."""
     import pathlib
 
     import jax
@@ -37,6 +42,7 @@ def plan(
     from cm3leon_jax.planning.chips import parse_slice
     from cm3leon_jax.planning.compile import DoesNotFit, PlannedRun
     from cm3leon_jax.planning.plan import describe, plan_training, smallest_change_that_fits
+    from cm3leon_jax.planning.sampler import IMAGE_TOKENS, PlannedSampler, describe_sampler, plan_sampler
     from cm3leon_jax.planning.search import fastest
     from cm3leon_jax.runtime.errors import UserError
     from cm3leon_jax.runtime.files import write_json
@@ -48,9 +54,8 @@ def plan(
     target = parse_slice(name)
     if json and not pathlib.Path(json).absolute().parent.is_dir():
         raise UserError(f"--json {json}: its folder does not exist; make it first")
-    run = PlannedRun(
-        model, mesh, rules, optimizer, step, stream.batch_size, stream.length, tuple(hardware.compiler_options.items())
-    )
+    options = tuple(hardware.compiler_options.items())
+    run = PlannedRun(model, mesh, rules, optimizer, step, stream.batch_size, stream.length, options)
     if search:
         found = fastest(run, target, loop.steps)
     else:
@@ -62,5 +67,12 @@ def plan(
             advice = f"set {change}" if change else "nothing but a larger slice helps"
             raise UserError(f"the step does not fit {target.name}: it {error}; {advice}") from None
     print(describe(found))
+    if sampler:
+        print("\nCompiling the sampling program …", flush=True)
+        planned = PlannedSampler(
+            model, sampler_tensor, sampler_rows, prompt=model.max_length - IMAGE_TOKENS, compiler_options=options
+        )
+        found["sampler"] = plan_sampler(planned, target)
+        print(describe_sampler(found["sampler"]))
     if json:
         write_json(json, found)

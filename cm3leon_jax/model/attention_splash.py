@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
+from cm3leon_jax.model.attention_backward import LANES, attention_gradients, fits, fitting
 from cm3leon_jax.model.partitioning import Partitioning
+from cm3leon_jax.model.remat import named
 
-_LANES = 128  # the width of a TPU register: lengths are multiples of it
-# Sizes of a tile: queries, keys, and keys multiplied at once. Large ones read less again, and the fused backward kernel
-# computes the scores once for all three gradients.
+# Sizes of a tile: queries, keys, and keys multiplied at once. Large ones read less again.
 _QUERIES, _KEYS, _KEYS_AT_ONCE = 1024, 1024, 512
-SAVED_NAME = "attention"  # of what the backward kernel needs of the forward one: outputs and normalizers
+SAVED_NAME = "attention"  # of what the backward kernel needs of the forward one: output and normalizers (`remat.py`)
 
 
 def splash_attention(
@@ -32,8 +33,8 @@ def splash_attention(
     L must be a multiple of 128. On a mesh, each device computes its own rows and heads.
     """
     length = q_BxLxHxK.shape[1]
-    if length % _LANES:
-        raise ValueError(f"splash attention needs lengths in multiples of {_LANES}, not {length}")
+    if length % LANES:
+        raise ValueError(f"splash attention needs lengths in multiples of {LANES}, not {length}")
     if segments_BxL is None:
         segments_BxL = jnp.ones(q_BxLxHxK.shape[:2], jnp.int32)
     attend = functools.partial(_on_one_device, interpret=interpret)
@@ -50,26 +51,58 @@ def splash_attention(
 
 
 def _on_one_device(q: jax.Array, k: jax.Array, v: jax.Array, segments_BxL: jax.Array, *, interpret: bool) -> jax.Array:
-    _, length, heads, head_dim = q.shape
-    queries, keys, at_once = (_fitting(size, length) for size in (_QUERIES, _KEYS, _KEYS_AT_ONCE))
+    q_BxHxLxK, k_BxHxLxK, v_BxHxLxK = (x.swapaxes(1, 2) for x in (q, k, v))
+    attend = _attend if fits(q.shape[1], q.shape[3]) else _library_attend
+    return attend(q_BxHxLxK, k_BxHxLxK, v_BxHxLxK, segments_BxL, interpret).swapaxes(1, 2).astype(q.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _attend(q: jax.Array, k: jax.Array, v: jax.Array, segments_BxL: jax.Array, interpret: bool) -> jax.Array:
+    """[B, H, L, K]: the library's forward kernel; its backward pass is `attention_backward.py`."""
+    return _library_attend(q, k, v, segments_BxL, interpret)
+
+
+def _forward(q: jax.Array, k: jax.Array, v: jax.Array, segments_BxL: jax.Array, interpret: bool) -> tuple:
+    o_BxHxLxK, (lse_BxHxL,) = _library_attend(q, k, v, segments_BxL, interpret, save_residuals=True)
+    # Named here: names inside of the library's function are lost on the way through this one's own rule.
+    o_BxHxLxK, lse_BxHxL = (named(x, SAVED_NAME) for x in (o_BxHxLxK, lse_BxHxL))
+    return o_BxHxLxK, (q, k, v, o_BxHxLxK, lse_BxHxL, segments_BxL)
+
+
+def _backward(interpret: bool, residuals: tuple, do_BxHxLxK: jax.Array) -> tuple:
+    q, k, v, o_BxHxLxK, lse_BxHxL, segments_BxL = residuals
+    di_BxHxL = jnp.sum(o_BxHxLxK.astype(jnp.float32) * do_BxHxLxK.astype(jnp.float32), axis=-1)
+    gradients = attention_gradients(q, k, v, do_BxHxLxK, lse_BxHxL, di_BxHxL, segments_BxL, interpret=interpret)
+    return *gradients, None
+
+
+_attend.defvjp(_forward, _backward)
+
+
+def _library_attend(
+    q: jax.Array, k: jax.Array, v: jax.Array, segments_BxL: jax.Array, interpret: bool, save_residuals: bool = False
+) -> Any:
+    """[B, H, L, K] and, with `save_residuals`, ([B, H, L],): the logarithms of the sums that it was divided by.
+
+    Without them it has a backward pass of its own, for which no length is too long. That one writes the gradient of the
+    queries once for each block of keys, and sums that in another pass over the memory.
+    """
+    _, heads, length, head_dim = q.shape
+    queries, keys, at_once = (fitting(size, length) for size in (_QUERIES, _KEYS, _KEYS_AT_ONCE))
     # Heads narrower than a register lie in memory with the positions along it, where nothing is padded.
-    layout = splash.QKVLayout.SEQ_MINOR if head_dim < _LANES else splash.QKVLayout.HEAD_DIM_MINOR
+    layout = splash.QKVLayout.SEQ_MINOR if head_dim < LANES else splash.QKVLayout.HEAD_DIM_MINOR
     sizes = splash.BlockSizes(
         q_layout=layout, k_layout=layout, v_layout=layout,
         block_q=queries, block_kv=keys, block_kv_compute=at_once,
         block_q_dkv=queries, block_kv_dkv=keys, block_kv_dkv_compute=at_once, use_fused_bwd_kernel=True,
     )  # fmt: skip
-    mask = masks.MultiHeadMask([masks.CausalMask((length, length))] * heads)
     kernel = splash.make_splash_mha(
-        mask, block_sizes=sizes, head_shards=1, q_seq_shards=1, residual_checkpoint_name=SAVED_NAME, interpret=interpret
+        masks.MultiHeadMask([masks.CausalMask((length, length))] * heads),
+        block_sizes=sizes,
+        head_shards=1,
+        q_seq_shards=1,
+        save_residuals=save_residuals,
+        residual_checkpoint_name=None if save_residuals else SAVED_NAME,
+        interpret=interpret,
     )
-    q_BxHxLxK, k_BxHxLxK, v_BxHxLxK = (x.swapaxes(1, 2) for x in (q, k, v))
-    segment_ids = splash.SegmentIds(segments_BxL, segments_BxL)
-    return jax.vmap(kernel)(q_BxHxLxK, k_BxHxLxK, v_BxHxLxK, segment_ids).swapaxes(1, 2).astype(q.dtype)
-
-
-def _fitting(size: int, length: int) -> int:
-    """The largest power of two times 128, up to `size`, that divides `length`."""
-    while length % size:
-        size //= 2
-    return size
+    return jax.vmap(kernel)(q, k, v, splash.SegmentIds(segments_BxL, segments_BxL))

@@ -1,6 +1,7 @@
-"""Products with weights, and rows of tables, in the compute dtype; the gradients of weights are accumulated and kept in float32.
+"""Products with weights, and rows of tables, in the compute dtype.
 
-Without this, autodiff would multiply a bfloat16 by a float32 operand, or round the weights' gradients to bfloat16.
+The gradients of weights are accumulated and kept in float32. Without this, autodiff would multiply a bfloat16 by a
+float32 operand, or round the weights' gradients to bfloat16.
 """
 
 from __future__ import annotations

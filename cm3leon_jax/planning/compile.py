@@ -23,7 +23,7 @@ from cm3leon_jax.planning.hlo import parse_program
 from cm3leon_jax.planning.schedule import Cost, program_cost
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.training.optimizer import OptimizerConfig, make_optimizer
-from cm3leon_jax.training.step import StepConfig, check_rows, make_state, make_train_step, state_shardings
+from cm3leon_jax.training.step import StepConfig, make_state, make_train_step, state_shardings
 from cm3leon_jax.vocabulary import CM3LEON
 
 
@@ -85,7 +85,6 @@ def slice_devices(slice_: Slice) -> list[Any]:
 def compile_training_step(run: PlannedRun, slice_: Slice) -> CompiledProgram:
     """Compiles the very step that training runs. DoesNotFit: too little memory. UserError: what cannot be split so."""
     partitioning = Partitioning(make_mesh(run.mesh, slice_devices(slice_)), run.rules)
-    check_rows(run.batch_size, partitioning, run.step.accumulate)
     steps = 2  # the schedule's constants do not change the program
     optimizer = make_optimizer(run.optimizer, steps, partitioning)
     step = make_train_step(
@@ -103,18 +102,25 @@ def compile_training_step(run: PlannedRun, slice_: Slice) -> CompiledProgram:
     return read_program(step.lower(state, batch), partitioning, slice_)
 
 
-def read_program(lowered: Any, partitioning: Partitioning, slice_: Slice) -> CompiledProgram:
-    """Compiles a lowered program and walks through its text."""
+def read_program(
+    lowered: Any,
+    partitioning: Partitioning,
+    slice_: Slice,
+    *,
+    trips: int | None = None,
+    compiler_options: tuple[tuple[str, str], ...] = (),
+) -> CompiledProgram:
+    """Compiles a lowered program and walks through its text; `trips` as in `program_cost`."""
     started = time.perf_counter()
     try:
         with _quiet_stderr():
-            compiled = lowered.compile()
+            compiled = lowered.compile(compiler_options=dict(compiler_options))
     except jax.errors.JaxRuntimeError as error:
         raise memory_error(str(error)) or error from None
     seconds = time.perf_counter() - started
     memory = compiled.memory_analysis()
     return CompiledProgram(
-        cost=program_cost(parse_program(compiled.as_text()), slice_, _coordinates(partitioning, slice_)),
+        cost=program_cost(parse_program(compiled.as_text()), slice_, _coordinates(partitioning, slice_), trips),
         argument_bytes=memory.argument_size_in_bytes,
         temporary_bytes=memory.temp_size_in_bytes,
         peak_bytes=memory.peak_memory_in_bytes,

@@ -37,16 +37,16 @@ def plan_training(run: PlannedRun, slice_: Slice, steps: int) -> dict[str, Any]:
         "steps": steps,
         "tokens_per_step": tokens,
         "compile_seconds": program.seconds,
-        "settings": settings_of(run),
+        "settings": settings_of(run, slice_),
         "warnings": list(cost.warnings),
     }
 
 
-def settings_of(run: PlannedRun) -> dict[str, Any]:
+def settings_of(run: PlannedRun, slice_: Slice) -> dict[str, Any]:
     """What a user may turn, of a plan."""
     return {
         "batch_size": run.batch_size,
-        "accumulate": run.step.accumulate,
+        "per_device_batch_size": run.step.per_device_batch_size or run.batch_size // slice_.chips,
         "loss_chunk": run.step.loss_chunk,
         "remat": run.model.remat,
         "mesh": dataclasses.asdict(run.mesh),
@@ -69,7 +69,8 @@ def describe(plan: dict[str, Any]) -> str:
         ("slice", f"{plan['slice']}, {plan['chips']} chips"),
         (
             "settings",
-            f"{rows:g} rows a chip in {settings['accumulate']} part(s), remat {settings['remat']}, mesh {mesh or '1'}",
+            f"{rows:g} rows a chip, {settings['per_device_batch_size']} at once, remat {settings['remat']}, mesh "
+            f"{mesh or '1'}",
         ),
         (
             "memory a chip",
@@ -81,7 +82,7 @@ def describe(plan: dict[str, Any]) -> str:
         (
             "predicted step",
             f"{plan['predicted_step_seconds']:.3f} s: computing {seconds['computing']:.3f}, attention kernels "
-            f"{seconds['kernels']:.3f} (at {KERNEL_EFFICIENCY:.0%} of peak), waiting for the network "
+            f"{seconds['kernels']:.3f} (at {KERNEL_EFFICIENCY:.0%} of peak), waiting for network and host "
             f"{seconds['waiting']:.3f}",
         ),
         ("predicted MFU", f"{plan['predicted_mfu']:.1%}"),
@@ -100,18 +101,17 @@ def smaller_runs(run: PlannedRun, slice_: Slice) -> list[tuple[str, PlannedRun]]
     """Changes that need less memory, the least costly first, each with its gin binding."""
     policies = ["none", *reversed(SAVED)]
     here = policies.index(run.model.remat) if run.model.remat in policies else len(policies) - 1
-    rows = run.batch_size // slice_.chips
     found = []
     for policy in policies[here + 1 :]:
         model = dataclasses.replace(run.model, remat=policy)
         found.append((f"DecoderConfig.remat = '{policy}'", dataclasses.replace(run, model=model)))
     strictest = found[-1][1] if found else run
-    accumulate = run.step.accumulate * 2
-    while accumulate <= run.step.accumulate * max(rows // run.step.accumulate, 1):
-        step = dataclasses.replace(run.step, accumulate=accumulate)
-        prefix = f"DecoderConfig.remat = '{strictest.model.remat}' and " if found else ""
-        found.append((f"{prefix}StepConfig.accumulate = {accumulate}", dataclasses.replace(strictest, step=step)))
-        accumulate *= 2
+    rows = run.step.per_device_batch_size or run.batch_size // slice_.chips
+    prefix = f"DecoderConfig.remat = '{strictest.model.remat}' and " if found else ""
+    while rows > 1:
+        rows //= 2
+        step = dataclasses.replace(run.step, per_device_batch_size=rows)
+        found.append((f"{prefix}StepConfig.per_device_batch_size = {rows}", dataclasses.replace(strictest, step=step)))
     return found
 
 

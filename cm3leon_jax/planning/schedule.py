@@ -6,7 +6,7 @@
   efficiency.
 - Collectives count with their bytes ÷ the links' bandwidth (`collectives.py`). One that starts and ends at different
   places of the schedule runs beside what lies between; the links do one at a time. Others stop the chip.
-- Copies between the host's memory and the chip's run beside computation, one direction at a time.
+- Copies between the host's memory and the chip's run beside computation, one after the other.
 
 Not counted: copies within the chip, waiting for input, launching the step.
 """
@@ -20,16 +20,16 @@ import re
 
 import numpy as np
 
+from cm3leon_jax.model.attention_backward import KERNEL_NAME as BACKWARD_KERNEL
 from cm3leon_jax.planning import collectives
 from cm3leon_jax.planning.chips import Slice
 from cm3leon_jax.planning.hlo import Instruction, Program
 
 KERNEL_EFFICIENCY = 0.5
 _HOST_SPACE = 5
-# Matrix products of [queries, keys] × head_dim that each attention kernel makes. The fused backward kernel makes all
-# five of the backward pass; apart, the scores are computed twice.
-_KERNEL_PRODUCTS = (("_fwd", 2), ("_dq", 3), ("_dkv", 4))
-_FUSED_BACKWARD_PRODUCTS = 5
+# Matrix products of [queries, keys] × head_dim that each attention kernel makes: the library's forward one, our
+# backward one, and the library's, which lengths too long for ours take.
+_KERNEL_PRODUCTS = (("splash_mha_fwd", 2), (BACKWARD_KERNEL, 5), ("splash_mha_dkv", 5))
 
 
 @dataclasses.dataclass
@@ -40,6 +40,7 @@ class Cost:
     computing: float = 0.0  # seconds by the compiler's cycles
     kernels: float = 0.0  # seconds
     waiting: float = 0.0  # seconds that the chip waits for collectives and for the host
+    open_loops: float = 0.0  # seconds, of all these, in loops whose length the data decide
     kernel_flops: float = 0.0
     ici_bytes: dict[str, float] = dataclasses.field(default_factory=lambda: collections.defaultdict(float))
     dcn_bytes: dict[str, float] = dataclasses.field(default_factory=lambda: collections.defaultdict(float))
@@ -47,7 +48,7 @@ class Cost:
     warnings: list[str] = dataclasses.field(default_factory=list)
 
     def add(self, other: Cost, times: float = 1.0) -> None:
-        for name in ("seconds", "computing", "kernels", "waiting", "kernel_flops"):
+        for name in ("seconds", "computing", "kernels", "waiting", "open_loops", "kernel_flops"):
             setattr(self, name, getattr(self, name) + times * getattr(other, name))
         for mine, theirs in (
             (self.ici_bytes, other.ici_bytes),
@@ -59,14 +60,15 @@ class Cost:
         self.warnings += [warning for warning in other.warnings if warning not in self.warnings]
 
 
-def program_cost(program: Program, slice_: Slice, coordinates: np.ndarray) -> Cost:
-    """The cost of the entry computation; `coordinates` as in `collectives.cost`."""
-    return _Walker(program, slice_, coordinates).cost(program.entry)
+def program_cost(program: Program, slice_: Slice, coordinates: np.ndarray, trips: int | None = None) -> Cost:
+    """The cost of the entry computation; `coordinates` as in `collectives.cost`. A loop whose length the data decide
+    counts with `trips`; without them once, with a warning."""
+    return _Walker(program, slice_, coordinates, trips).cost(program.entry)
 
 
 class _Walker:
-    def __init__(self, program: Program, slice_: Slice, coordinates: np.ndarray):
-        self.program, self.slice, self.coordinates = program, slice_, coordinates
+    def __init__(self, program: Program, slice_: Slice, coordinates: np.ndarray, trips: int | None):
+        self.program, self.slice, self.coordinates, self.trips = program, slice_, coordinates, trips
         self.cost = functools.cache(self._cost)
 
     def _cost(self, name: str) -> Cost:
@@ -81,7 +83,7 @@ class _Walker:
             inside[instruction.name] = self._collectives_in(instruction)
             for name in inside[instruction.name]:
                 places[name].append(instruction.name)
-        links_free = network_free = 0.0
+        links_free = network_free = host_free = 0.0
         ends: dict[str, float] = {}
         awaited: dict[str, str] = {}  # by a `recv`: the transfer that it is the end of
         for instruction in instructions:
@@ -105,7 +107,10 @@ class _Walker:
             elif instruction.opcode == "recv":
                 awaited[instruction.name] = collectives.rendezvous(instruction)
             if instruction.opcode.endswith("-start") and not inside[instruction.name]:
-                ends[instruction.name] = total.seconds + self._host_copy(instruction)
+                copied = self._host_copy(instruction)
+                if copied is not None:
+                    host_free = max(host_free, total.seconds) + copied
+                    ends[instruction.name] = host_free
             elif instruction.opcode.endswith("-start"):
                 ends[instruction.name] = ends[next(iter(inside[instruction.name]))]
             elif instruction.opcode.endswith("-done") and instruction.operands:
@@ -119,8 +124,11 @@ class _Walker:
             body, trips = instruction.called("body"), self._trips(instruction)
             assert body is not None
             if trips is None:
-                total.warnings.append(f"the length of a loop is not known ({instruction.op_name}); counted once")
-            total.add(self.cost(body), trips or 1)
+                if self.trips is None:
+                    total.warnings.append(f"the length of a loop is not known ({instruction.op_name}); counted once")
+                trips = self.trips or 1
+                total.open_loops += trips * self.cost(body).seconds
+            total.add(self.cost(body), trips)
         elif instruction.opcode == "conditional":
             costs = [self.cost(branch) for branch in instruction.branches]
             total.add(max(costs, key=lambda cost: cost.seconds))
@@ -170,12 +178,12 @@ class _Walker:
             found += self._collectives_in(instruction).values()
         return found
 
-    def _host_copy(self, instruction: Instruction) -> float:
-        """Seconds of a copy to or from the host's memory; others are not counted."""
-        if not any(array.memory_space == _HOST_SPACE for array in instruction.arrays):
-            return 0.0
-        moved = max(array.bytes for array in instruction.arrays)
-        return moved / self.slice.chip.host_bytes_per_second
+    def _host_copy(self, instruction: Instruction) -> float | None:
+        """Seconds of a copy to or from the host's memory, of a whole array or of a slice; None for other copies."""
+        here = [array.bytes for array in instruction.arrays if array.memory_space != _HOST_SPACE]
+        if len(here) == len(instruction.arrays):
+            return None
+        return max(here, default=0) / self.slice.chip.host_bytes_per_second
 
     def _trips(self, loop: Instruction) -> int | None:
         """How often a loop's body runs: the bound that its condition compares with ÷ the step of its counter.
@@ -224,18 +232,12 @@ def _index(instruction: Instruction) -> int:
 def _kernel_flops(kernel: Instruction) -> float | None:
     """FLOPs that an attention kernel's causal attention needs; None for other kernels."""
     products = next((count for part, count in _KERNEL_PRODUCTS if part in kernel.name), None)
-    if products is None or "splash" not in kernel.name:
+    if products is None:
         return None
-    heads = [array for array in kernel.arrays if len(array.dims) == 4]
-    if "_dkv" in kernel.name and _writes_query_gradient(kernel):
-        products = _FUSED_BACKWARD_PRODUCTS
-    batch, count, length, width = heads[-1].dims
+    # The first result for each head is [B, H, L, K], or [B, H, K, L] where heads are narrow; L is no less than K.
+    batch, count, *matrix = next(array.dims for array in kernel.arrays if len(array.dims) == 4)
+    length, width = max(matrix), min(matrix)
     return products * 2.0 * batch * count * (length * (length + 1) / 2) * width
-
-
-def _writes_query_gradient(kernel: Instruction) -> bool:
-    """The fused kernel has one output more: the queries' gradient, in parts for each block of keys."""
-    return len([array for array in kernel.arrays if len(array.dims) >= 4 and array.dims[-1] > 1]) >= 3
 
 
 def _scope(op_name: str) -> str:

@@ -1,4 +1,4 @@
-"""Looks for the fastest way to run a model on a slice: rows a pass, and what is saved for the backward pass."""
+"""Looks for the fastest way to run a model on a slice: rows at once, and what is saved for the backward pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def fastest(run: PlannedRun, slice_: Slice, steps: int) -> dict[str, Any]:
     """The plan with the shortest step of all that fit. Prints a line for each one compiled. UserError: none fits."""
     best: dict[str, Any] | None = None
     for candidate in candidates(run, slice_):
-        label = f"{candidate.batch_size // slice_.chips // candidate.step.accumulate} rows a pass, remat "
+        label = f"{candidate.step.per_device_batch_size} rows at once, remat "
         label += f"{candidate.model.remat}"
         try:
             plan = plan_training(candidate, slice_, steps)
@@ -40,15 +40,15 @@ def fastest(run: PlannedRun, slice_: Slice, steps: int) -> dict[str, Any]:
 
 
 def candidates(run: PlannedRun, slice_: Slice) -> Iterator[PlannedRun]:
-    """Every number of rows a pass with, for each, the policies that save most and are likely to fit."""
+    """Every number of rows at once with, for each, the policies that save most and are likely to fit."""
     rows = run.batch_size // slice_.chips
-    for in_a_pass in (size for size in (1, 2, 4, 8, 16) if rows % size == 0):
-        likely = [policy for policy in reversed(SAVED) if kept_bytes(run, in_a_pass, policy) < slice_.chip.hbm_bytes]
+    for at_once in (size for size in (1, 2, 4, 8, 16) if rows % size == 0):
+        likely = [policy for policy in reversed(SAVED) if kept_bytes(run, at_once, policy) < slice_.chip.hbm_bytes]
         for policy in likely[:2]:
             yield dataclasses.replace(
                 run,
                 model=dataclasses.replace(run.model, remat=policy),
-                step=dataclasses.replace(run.step, accumulate=rows // in_a_pass),
+                step=dataclasses.replace(run.step, per_device_batch_size=at_once),
             )
 
 

@@ -59,7 +59,7 @@ def resume(checkpoints: Checkpoints, state: Any) -> Start:
     restarts = hosts.tell(lambda: _read(checkpoints))
     restart = restarts[-1] if restarts else None
     if restart and not restart["cleared"]:
-        pass
+        checkpoints.drop_after(restart["to_step"])
         _write(checkpoints, [*restarts[:-1], restart | {"cleared": True}])
     step, state, position = checkpoints.restore(state)
     plateau = Plateau(**position.pop("plateau", {"best_step": step}))

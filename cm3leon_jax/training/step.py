@@ -33,7 +33,7 @@ Sums = dict[str, jax.Array]  # float32 scalars: weighted losses and weights, by 
 class StepConfig:
     """How a step computes its loss and gradients."""
 
-    accumulate: int = 1  # the batch is worked through in so many parts, one after the other
+    per_device_batch_size: int = 0  # rows that a device works through at once, at most, then the next; 0: all its rows
     z_loss: float = 0.0  # × mean squared log-normalizer; Chameleon needed 1e-5 at 7B
     loss_chunk: int = 128  # positions of each row whose logits are in memory at once
     gradient_dtype: str = "float32"  # of sums over devices; "bfloat16": half the bytes, less precise
@@ -175,7 +175,8 @@ def make_train_step(
     )
 
     def train_step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
-        gradients, sums = _accumulated_gradients(sums_of, state["params"], batch, step_config.accumulate)
+        parts = accumulated_parts(batch["tokens"].shape[0], partitioning, step_config)
+        gradients, sums = _accumulated_gradients(sums_of, state["params"], batch, parts)
         tokens = jnp.maximum(sums["weight_all"], 1.0)
         grad_norm = optax.global_norm(gradients) / tokens
         scale = jnp.minimum(1.0, optimizer_config.clip_norm / jnp.maximum(grad_norm, 1e-12)) / tokens
@@ -212,14 +213,19 @@ def make_train_step(
     )
 
 
-def check_rows(rows: int, partitioning: Partitioning, accumulate: int) -> None:
-    """UserError unless a batch of so many rows splits into equal parts for all devices and accumulated parts."""
+def accumulated_parts(rows: int, partitioning: Partitioning, step_config: StepConfig) -> int:
+    """Into how many equal parts a batch of `rows` is cut, whose gradients are added up one after the other.
+
+    UserError: the rows do not divide over the devices.
+    """
     shards = partitioning.batch_shards
-    if rows % (shards * accumulate):
+    if rows % shards:
         raise UserError(
-            f"a batch of {rows} rows does not divide over {shards} devices and {accumulate} accumulated parts; change "
-            "StreamConfig.batch_size or StepConfig.accumulate"
+            f"a batch of {rows} rows does not divide over {shards} devices; change StreamConfig.batch_size or the mesh"
         )
+    own = rows // shards
+    most = step_config.per_device_batch_size or own
+    return next(parts for parts in range(1, own + 1) if own % parts == 0 and own // parts <= most)
 
 
 def _accumulated_gradients(

@@ -12,6 +12,7 @@ from cm3leon_jax.model.partitioning import AxisRules, MeshConfig
 from cm3leon_jax.planning.chips import parse_slice
 from cm3leon_jax.planning.compile import PlannedRun, compile_training_step, memory_error
 from cm3leon_jax.planning.plan import describe, plan_training, smaller_runs
+from cm3leon_jax.planning.sampler import PlannedSampler, describe_sampler, plan_sampler
 from cm3leon_jax.planning.search import candidates
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.training.optimizer import OptimizerConfig
@@ -55,6 +56,27 @@ def test_plan_of_a_tiny_model(name):
 
 
 @needs_compiler
+def test_plan_of_a_tiny_sampler():
+    model = DecoderConfig(num_layers=2, d_model=256, num_heads=2, max_length=512)
+    slice_ = parse_slice("v5e-4")
+    plan = plan_sampler(PlannedSampler(model, tensor=0, rows=2, prompt=256, steps=16), slice_)
+    assert plan["tensor"] == 1 and plan["copies"] == 4
+    assert 0 < plan["hbm_bytes_per_chip"] < plan["hbm_capacity_bytes"]
+    # The loop over tokens counts with as many as an image has, not once.
+    assert 16 * plan["predicted_step_seconds"] < plan["predicted_seconds"] < 32 * plan["predicted_step_seconds"]
+    assert plan["images_per_second"] == pytest.approx(4 * 2 / plan["predicted_seconds"])
+    assert not plan["warnings"]
+    assert "4 copies" in describe_sampler(plan)
+
+
+@needs_compiler
+def test_a_sampler_that_cannot_be_split_so_is_refused():
+    model = DecoderConfig(num_layers=2, d_model=256, num_heads=2, max_length=512)
+    with pytest.raises(UserError, match="no number of chips divides 2 heads"):
+        plan_sampler(PlannedSampler(model, tensor=4, rows=2, prompt=256, steps=16), parse_slice("v5e-4"))
+
+
+@needs_compiler
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -87,11 +109,11 @@ def test_what_needs_less_memory_comes_least_costly_first():
     assert [change for change, _ in smaller_runs(run, slice_)] == [
         "DecoderConfig.remat = 'attention'",
         "DecoderConfig.remat = 'full'",
-        "DecoderConfig.remat = 'full' and StepConfig.accumulate = 2",
-        "DecoderConfig.remat = 'full' and StepConfig.accumulate = 4",
+        "DecoderConfig.remat = 'full' and StepConfig.per_device_batch_size = 2",
+        "DecoderConfig.remat = 'full' and StepConfig.per_device_batch_size = 1",
     ]
-    rows = {candidate.batch_size // 4 // candidate.step.accumulate for candidate in candidates(run, slice_)}
-    assert rows == {1, 2, 4}
+    at_once = {candidate.step.per_device_batch_size for candidate in candidates(run, slice_)}
+    assert at_once == {1, 2, 4}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cm3leon_jax.model.attention_backward import KERNEL_NAME
 from cm3leon_jax.planning import collectives
 from cm3leon_jax.planning.chips import parse_slice
 from cm3leon_jax.planning.hlo import parse_program
@@ -48,8 +49,8 @@ ENTRY %main (a: f32[8], w: bf16[256,1024]) -> f32[8] {
   %start = (bf16[1024,1024]{1,0}, u32[]{:S(2)}) fusion(%w), kind=kCustom, calls=%started
   %loop = (s32[]{:T(128)}, f32[8]{0}) while(%state), condition=%condition, body=%body
   %done = bf16[1024,1024]{1,0} fusion(%start), kind=kCustom, calls=%started
-  %splash_mha_fwd_residuals = (f32[1,8,128]{2,1,0}, bf16[2,4,256,64]{3,2,1,0}) custom-call(%done), \
-custom_call_target="tpu_custom_call", frontend_attributes={kernel="first line
+  %splash_mha_fwd_residuals = (f32[1,8,128]{2,1,0}, bf16[2,4,256,64]{3,2,1,0}, f32[2,4,256,128]{3,2,1,0}) \
+custom-call(%done), custom_call_target="tpu_custom_call", frontend_attributes={kernel="first line
 second line"}
   %sum = f32[64,1024]{1,0} all-reduce(%done), channel_id=9, replica_groups={{0,4,8,12},{1,5,9,13}}, to_apply=%inner
   ROOT %result = f32[8]{0} get-tuple-element(%loop), index=1
@@ -72,6 +73,17 @@ def test_kernels_count_with_the_flops_of_causal_attention():
     flops = 2 * 2.0 * 2 * 4 * (256 * 257 / 2) * 64
     assert cost().kernel_flops == flops
     assert cost().kernels == pytest.approx(flops / (CHIP.peak_flops * KERNEL_EFFICIENCY))
+
+
+@pytest.mark.parametrize("shape", ["2,4,256,64", "2,4,64,256"])
+def test_the_backward_kernel_counts_with_five_products_in_either_layout(shape):
+    gradient = f"bf16[{shape}]{{3,2,1,0}}"
+    forward = "%splash_mha_fwd_residuals = (f32[1,8,128]{2,1,0}, bf16[2,4,256,64]{3,2,1,0}, f32[2,4,256,128]{3,2,1,0})"
+    assert forward in PROGRAM
+    text = PROGRAM.replace(forward, f"%transpose_jvp_{KERNEL_NAME}__.1 = ({gradient}, {gradient}, {gradient})")
+    found = program_cost(parse_program(text.replace("STEP", "1")), SLICE, COORDINATES)
+    assert found.kernel_flops == 5 * 2.0 * 2 * 4 * (256 * 257 / 2) * 64
+    assert not found.warnings
 
 
 def test_a_collective_is_hidden_as_far_as_what_runs_beside_it_lasts():
@@ -109,3 +121,16 @@ def test_between_slices_each_chip_sends_its_share():
     found = program_cost(parse_program(text), two, places)
     assert found.dcn_bytes["all-reduce"] == pytest.approx(2 * reduced / 16 / 2)
     assert found.ici_bytes["all-reduce"] == pytest.approx(2 * reduced * 15 / 16)
+
+
+def test_copies_to_the_host_count_with_what_is_moved_one_after_the_other():
+    stack, part = "bf16[24,1024,1024]{2,1,0:S(5)}", "bf16[1,1024,1024]{2,1,0}"
+    copies = "\n".join(
+        f"  %start.{number} = (({stack}, {part}), {stack}, u32[]) dynamic-update-slice-start(%stack.{number}, %a)\n"
+        for number in range(2)
+    )
+    waits = "\n".join(f"  %done.{n} = {stack} dynamic-update-slice-done(%start.{n})" for n in range(2))
+    text = PROGRAM.replace("  %sum =", f"{copies}{waits}\n  %sum =").replace("STEP", "1")
+    seconds = 2 * 1024 * 1024 / CHIP.host_bytes_per_second
+    waiting = program_cost(parse_program(text), SLICE, COORDINATES).waiting - cost().waiting
+    assert waiting == pytest.approx(2 * seconds, rel=1e-3)

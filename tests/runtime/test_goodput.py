@@ -26,6 +26,16 @@ def test_what_a_killed_run_lost_counts_as_time_and_not_as_work():
     assert values["goodput"] == pytest.approx((0.8 * 50 + 8) / 120)
 
 
+def test_steps_that_a_run_goes_back_behind_were_no_work():
+    rows = [{"step": step, "train/seconds": 5.0 * step, "train/goodput": 0.8} for step in (10, 20)]
+    goodput = Goodput([], 0, running=lambda: 120.0)
+    goodput.stepped(88.0)
+    goodput.went_back(rows, 10)
+    goodput.stepped(8.0)
+    values = goodput.values()
+    assert (values["seconds"], values["goodput"]) == (120.0, pytest.approx((0.8 * 50 + 8) / 120))
+
+
 def test_waiting_for_input_is_a_share_of_the_time_between_two_reports(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])

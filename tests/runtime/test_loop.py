@@ -151,6 +151,20 @@ def test_skipped_steps_are_named_at_once_and_too_many_in_a_row_stop_the_run(tmp_
     assert [row["step"] for row in rows()] == sorted(bad)
 
 
+def test_a_mean_over_nothing_is_not_logged(tmp_path):
+    """NaN is, where the step was not finite: there it is what happened."""
+    metrics_of = {1: {"loss": 1.0, "rare": np.nan, "finite": 1.0}, 2: {"loss": np.nan, "rare": 2.0, "finite": 0.0}}
+    arguments = steps_of(lambda step: True)
+    arguments["train_step"] = lambda state, batch: (
+        {"step": state["step"] + 1},
+        {name: jnp.float32(value) for name, value in metrics_of[batch + 1].items()},
+    )
+    run_loop(LoopConfig(steps=2, log_every=1), directory=tmp_path, **arguments)
+    first, second = read_metrics(tmp_path)
+    assert first["train/loss"] == 1 and "train/rare" not in first
+    assert np.isnan(second["train/loss"]) and second["train/rare"] == 2
+
+
 def test_the_steps_that_are_asked_for_are_profiled(tmp_path):
     loop = LoopConfig(steps=6, profile_steps="2:3")
     run_loop(loop, directory=tmp_path, **steps_of(lambda step: True))

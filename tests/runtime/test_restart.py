@@ -1,6 +1,7 @@
 """A run on a plateau goes back, and goes on with a lower learning rate: the same whatever happens on the way."""
 
 import json
+import os
 import shutil
 import signal
 
@@ -11,7 +12,7 @@ import toy_process
 from toy_process import kill, seen, wait_for
 
 from cm3leon_jax.runtime.checkpoints import Checkpoints
-from cm3leon_jax.runtime.errors import EXIT_START_AGAIN, UserError
+from cm3leon_jax.runtime.errors import EXIT_START_AGAIN, StartAgain, UserError
 from cm3leon_jax.runtime.loop import LoopConfig, batches_by_step, run_loop
 from cm3leon_jax.runtime.metrics import read_metrics
 
@@ -74,6 +75,34 @@ def test_where_the_loss_falls_no_one_goes_back_and_nothing_is_kept_that_is_not_n
     run_loop(LOOP, directory=tmp_path, **arguments_of(lambda step, scale: 1 / step, done))
     assert done == steps(1, 60, 1.0)
     assert Checkpoints(tmp_path).steps() == [60] and not (tmp_path / "restarts.json").exists()
+
+
+def bumpy(step, scale):
+    """A loss that is lowest at 18, and then at 25 once more; with a lower learning rate it falls, but not as low."""
+    if scale < 1:
+        return 9 - 0.01 * (step - 20)
+    return {25: 8.0}.get(step, 10 - 0.1 * step if step <= 18 else 9)
+
+
+def test_behind_a_restart_the_loss_must_fall_from_where_it_was_at_the_checkpoint(tmp_path):
+    done = []
+    run_loop(LOOP, directory=tmp_path, **arguments_of(bumpy, done))
+    assert done == EXPECTED
+
+
+def test_a_run_that_saved_its_state_in_between_goes_back_to_the_same_checkpoint(tmp_path):
+    """Step 23 is not one that every run saves, and at that time the best loss lies before the checkpoint of step 20."""
+
+    def preempted_at_23(step, scale):
+        if step == 23:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return bumpy(step, scale)
+
+    done = []
+    with pytest.raises(StartAgain, match="at step 23"):
+        run_loop(LOOP, directory=tmp_path, **arguments_of(preempted_at_23, done))
+    run_loop(LOOP, directory=tmp_path, **arguments_of(bumpy, done))
+    assert done == EXPECTED
 
 
 def test_too_many_skipped_steps_are_a_plateau(tmp_path):

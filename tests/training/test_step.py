@@ -18,17 +18,17 @@ STEPS = 40
 
 @pytest.fixture(scope="module")
 def compiled(config, vocabulary, optimizer_config):
-    """(mesh, accumulate) -> (partitioning, a function that makes a new state, the step), compiled once each."""
+    """(mesh, rows at once) -> (partitioning, a function that makes a new state, the step), compiled once each."""
 
     @functools.cache
-    def make(mesh, accumulate):
+    def make(mesh, at_once):
         partitioning = Partitioning(
             make_mesh(MeshConfig(data=1), jax.devices()[:1]) if mesh == "one" else make_mesh(mesh)
         )
         optimizer = make_optimizer(optimizer_config, STEPS)
         start = jax.device_get(init_state(0, config, optimizer, partitioning))
         shardings = state_shardings(config, optimizer, partitioning)
-        step_config = StepConfig(loss_chunk=8, accumulate=accumulate)
+        step_config = StepConfig(loss_chunk=8, per_device_batch_size=at_once)
         step = make_train_step(config, vocabulary, optimizer_config, STEPS, partitioning, step_config)
         return partitioning, lambda: jax.device_put(start, shardings), step
 
@@ -39,8 +39,8 @@ def compiled(config, vocabulary, optimizer_config):
 def run(compiled, batch_of_step):
     """(steps, …) -> (final state, metrics of each step, the compiled step)."""
 
-    def go(steps, mesh=MeshConfig(), accumulate=1, change=lambda index, batch: batch):  # noqa: B008 - immutable
-        partitioning, new_state, step = compiled(mesh, accumulate)
+    def go(steps, mesh=MeshConfig(), at_once=0, change=lambda index, batch: batch):  # noqa: B008 - immutable
+        partitioning, new_state, step = compiled(mesh, at_once)
         state, history = new_state(), []
         for index in range(steps):
             batch = put_batch(change(index, batch_of_step(index)), partitioning.sharding("batch"))
@@ -75,7 +75,7 @@ def test_every_mesh_trains_alike(run, usual, mesh):
 
 
 def test_accumulated_parts_equal_one_large_batch(run, usual):
-    _, history, _ = run(3, accumulate=4)
+    _, history, _ = run(3, at_once=1)
     for found, expected in zip(history, usual[1][:3], strict=True):
         assert found == pytest.approx(expected, rel=1e-4)
 
@@ -113,6 +113,51 @@ def test_metrics_split_by_the_modality_of_targets(config, vocabulary, partitioni
     rest = counts["all"] - counts["text"] - counts["image"]
     share = found["loss_text_mixed"] * counts["text"] + found["loss_image_mixed"] * counts["image"]
     assert share <= found["loss_mixed"] * counts["all"] <= share + rest * 10
+
+
+def test_losses_by_the_number_of_retrieved_documents(config, vocabulary, optimizer_config, partitioning, batch_of_step):
+    settings = StepConfig(loss_chunk=8, per_device_batch_size=2)
+    step = make_train_step(config, vocabulary, optimizer_config, STEPS, partitioning, settings, retrieved_max=2)
+    state = jax.device_get(init_state(0, config, make_optimizer(optimizer_config, STEPS), partitioning))
+
+    def metrics_of(batch):
+        _, metrics = step(state, put_batch(batch, partitioning.sharding("batch")))
+        return {name: float(value) for name, value in metrics.items()}
+
+    batch = batch_of_step(0)
+    batch["retrieved"] = np.where(batch["segments"] == 2, 2, 0).astype(np.int32)  # of each row's first example none
+    found = metrics_of(batch)
+    for count in (0, 2):
+        alone = metrics_of(_only(batch, lambda targets, count=count: batch["retrieved"] == count))
+        assert found[f"loss_retrieved_{count}"] == pytest.approx(alone["loss"], rel=1e-5)
+        assert np.isnan(alone[f"loss_retrieved_{2 - count}"])
+    assert found["loss_retrieved_0"] != pytest.approx(found["loss_retrieved_2"], rel=1e-3)
+    # There is no such example, so there is no such loss; the loop does not log it.
+    assert np.isnan(found["loss_retrieved_1"]) and found["finite"] == 1
+
+
+def test_the_scale_of_the_learning_rate_scales_every_update(
+    config, vocabulary, optimizer_config, partitioning, batch_of_step
+):
+    """AdamW's, which the embeddings have, Muon's, and those of decay alone: at first the queries have no gradient."""
+    optimizer_config = dataclasses.replace(optimizer_config, matrices="muon")
+    step = make_train_step(config, vocabulary, optimizer_config, STEPS, partitioning, StepConfig(loss_chunk=8))
+    start = jax.device_get(init_state(0, config, make_optimizer(optimizer_config, STEPS, partitioning), partitioning))
+    batch = put_batch(batch_of_step(0), partitioning.sharding("batch"))
+
+    def after(scale):
+        return jax.device_get(step(start | {"learning_rate_scale": np.float32(scale)}, batch))
+
+    (whole, metrics), (half, lower) = after(1.0), after(0.5)
+    assert lower["learning_rate"] == pytest.approx(0.5 * metrics["learning_rate"], rel=1e-6)
+    jax.tree.map(np.testing.assert_array_equal, half["opt_state"], whole["opt_state"])
+    assert half["learning_rate_scale"] == 0.5 and whole["learning_rate_scale"] == 1
+
+    def check(before, moved, moved_less):
+        assert np.abs(moved - before).max() > 1e-6
+        np.testing.assert_allclose(moved_less - before, 0.5 * (moved - before), rtol=1e-3, atol=3e-8)
+
+    jax.tree.map(check, start["params"], whole["params"], half["params"])
 
 
 def _only(batch, chosen):

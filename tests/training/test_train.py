@@ -1,4 +1,3 @@
-import dataclasses
 import json
 
 import jax
@@ -10,6 +9,7 @@ from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.loop import batches_by_step
 from cm3leon_jax.runtime.metrics import read_metrics
 from cm3leon_jax.runtime.settings import LoopConfig
+from cm3leon_jax.training.optimizer import learning_rate_schedule
 from cm3leon_jax.training.step import StepConfig
 from cm3leon_jax.training.train import TrainingConfig, train_decoder
 
@@ -83,21 +83,13 @@ def test_batches_longer_than_the_model_are_refused(config, vocabulary, training,
         train_decoder(config, vocabulary, training, LoopConfig(steps=1), batches_by_step(longer), tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("rows", "step", "words"),
-    [
-        (7, StepConfig(loss_chunk=8), "7 rows does not divide over 2 devices"),
-        (8, StepConfig(loss_chunk=8, accumulate=3), "8 rows does not divide over 2 devices and 3 accumulated parts"),
-    ],
-)
 def test_batches_that_do_not_divide_are_refused_before_anything_is_compiled(
-    config, vocabulary, training, batch_of_step, tmp_path, monkeypatch, rows, step, words
+    config, vocabulary, training, batch_of_step, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("cm3leon_jax.training.train.init_state", None)  # it would be compiled
-    cut = batches_by_step(lambda number: {name: value[:rows] for name, value in batch_of_step(number).items()})
-    changed = dataclasses.replace(training, step=step)
-    with pytest.raises(UserError, match=words):
-        train_decoder(config, vocabulary, changed, LoopConfig(steps=1), cut, tmp_path)
+    seven = batches_by_step(lambda number: {name: value[:7] for name, value in batch_of_step(number).items()})
+    with pytest.raises(UserError, match="7 rows does not divide over 2 devices"):
+        train_decoder(config, vocabulary, training, LoopConfig(steps=1), seven, tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_compiled(
@@ -118,3 +110,32 @@ def test_a_run_whose_batches_are_all_bad_stops_with_one_line(config, vocabulary,
         train_decoder(config, vocabulary, training, loop, batches_by_step(bad), tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "training/skipped.jsonl").read_text().splitlines()]
     assert [(row["step"], row["position"]) for row in rows] == [(1, None), (2, {"step": 1})]
+
+
+def test_a_loss_that_does_not_fall_any_more_lowers_the_learning_rate(
+    config, vocabulary, training, batch_of_step, tmp_path, capsys
+):
+    def batch(step):
+        """From the fourth on, targets that nothing tells."""
+        found = batch_of_step(step) | {"retrieved": np.full((8, 24), 2, np.int32)}
+        if step >= 3:
+            found["targets"] = np.random.default_rng(step).integers(2, 50, found["targets"].shape).astype(np.int32)
+        return found
+
+    loop = LoopConfig(
+        steps=40, log_every=1, checkpoint_every=2, plateau_steps=4, plateau_factor=0.5, plateau_restarts=1
+    )
+    with pytest.raises(UserError, match="after 1 restarts"):
+        train_decoder(config, vocabulary, training, loop, batches_by_step(batch), tmp_path, retrieved_max=2)
+    assert (
+        "decoder: the training loss has not fallen since step 3; from step 7 back to step 2" in capsys.readouterr().out
+    )
+    rows = read_metrics(tmp_path / "training")
+    (restart,) = [row for row in rows if "restart/number" in row]
+    assert restart["step"] == 3
+    rates = {row["step"]: row["train/learning_rate"] for row in rows if "train/learning_rate" in row}
+    schedule = learning_rate_schedule(training.optimizer, 40)
+    scales = {step: rate / float(schedule(step - 1)) for step, rate in rates.items()}
+    assert scales == pytest.approx({1: 1, 2: 1} | dict.fromkeys(range(3, max(rates) + 1), 0.5))
+    assert all(row["train/loss_retrieved_2"] == pytest.approx(row["train/loss"]) for row in rows if "train/loss" in row)
+    assert not any("train/loss_retrieved_1" in row for row in rows)

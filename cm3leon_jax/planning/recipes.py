@@ -1,0 +1,71 @@
+"""A table of plans: every model size on every slice, as a page that says what to launch (docs/recipes.md)."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cm3leon_jax.planning.chips import GIB, parse_slice
+
+# (model, hardware file) -> a plan (`plan.plan_training`), or {"error": the line that `cm3leon plan` ended with}
+Plans = Mapping[tuple[str, str], dict[str, Any]]
+
+_HEAD = """# What to launch where
+
+Made by `cm3leon recipes`, which compiles the pretraining step (`runs/pretrain`: 2,048 rows of 4,096 tokens a step)
+for every slice with the TPU's compiler. Nothing here was measured on a TPU: [planning.md](planning.md) says how the
+figures come about, and where they can't be trusted. Made with {versions}.
+
+A row is launched with
+```
+launch/tpu_run.sh NAME --type SLICE --config "models/MODEL hardware/HARDWARE runs/pretrain" --zone … --bucket … -- …
+```
+`rows` are the rows of the batch that a chip has, and works through at once; `moved`: bytes a chip sends a step inside
+its slice, and to the other slice; `days`: {days}.
+"""
+_COLUMNS = ("hardware", "chips", "rows", "remat", "memory", "moved", "step", "MFU", "tokens/s/chip", "days")
+
+
+def page(plans: Plans, versions: str) -> str:
+    """The page, Markdown."""
+    runs = {plan["steps"]: None for plan in plans.values() if "steps" in plan}
+    days = " and ".join(f"{steps:,} steps" for steps in runs) + " of 8.4M tokens" if runs else "of the whole run"
+    parts = [_HEAD.format(versions=versions, days=days)]
+    sizes: dict[str, list[tuple[str, dict[str, Any]]]] = collections.defaultdict(list)
+    for (model, hardware), plan in plans.items():
+        sizes[model].append((hardware, plan))
+    for model, found in sizes.items():
+        rows = [_row(hardware, plan) for hardware, plan in sorted(found, key=lambda each: _order(each[0]))]
+        parts.append(f"## {model}\n" + "\n".join(_table(_COLUMNS, rows)))
+    return "\n".join(parts) + "\n"
+
+
+def _row(hardware: str, plan: dict[str, Any]) -> list[str]:
+    if "error" in plan:
+        return [hardware, plan["error"], *[""] * (len(_COLUMNS) - 2)]
+    settings, moved = plan["settings"], plan["collective_bytes"]
+    inside, between = (sum(moved[network].values()) / 1e9 for network in ("ici", "dcn"))
+    return [
+        hardware,
+        str(plan["chips"]),
+        f"{settings['batch_size'] // plan['chips']}, {settings['per_device_batch_size']}",
+        settings["remat"],
+        f"{plan['hbm_bytes_per_chip'] / GIB:.1f} of {plan['hbm_capacity_bytes'] / GIB:.1f} GiB",
+        f"{inside:.0f} GB" + (f" + {between:.1f} GB" if between else ""),
+        f"{plan['predicted_step_seconds']:.2f} s",
+        f"{plan['predicted_mfu']:.1%}",
+        f"{plan['tokens_per_second_per_chip']:,.0f}",
+        f"{plan['days']:.1f}",
+    ]
+
+
+def _order(hardware: str) -> tuple[str, int, int]:
+    """By generation, then one slice before two, then size: "v5e_256_x2" -> ("v5e", 2, 512)."""
+    generation, size, *slices = hardware.split("_")
+    count = int(slices[0].removeprefix("x")) if slices else 1
+    return generation, count, count * parse_slice(f"{generation}-{size}").chips
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return ["| " + " | ".join(cells) + " |" for cells in (columns, ["---"] * len(columns), *rows)]

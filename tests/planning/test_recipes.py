@@ -1,0 +1,42 @@
+"""The page of plans, and the command that makes it."""
+
+import json
+
+from cm3leon_jax.cli import main
+from cm3leon_jax.planning.recipes import page
+
+PLAN = {
+    "chips": 256,
+    "steps": 175_000,
+    "settings": {"batch_size": 2048, "per_device_batch_size": 4, "remat": "dots"},
+    "collective_bytes": {"ici": {"all-gather": 2e9, "reduce-scatter": 1e9}, "dcn": {}},
+    "hbm_bytes_per_chip": 3 * 2**30,
+    "hbm_capacity_bytes": 16 * 2**30,
+    "predicted_step_seconds": 1.25,
+    "predicted_mfu": 0.5,
+    "tokens_per_second_per_chip": 26_214.4,
+    "days": 2.5,
+}
+DOES_NOT_FIT = {"error": "the step does not fit v5e-16: it needs 20 GiB; set DecoderConfig.remat = 'full'"}
+
+
+def test_rows_are_sorted_by_slice_and_say_what_a_plan_says():
+    two = PLAN | {"chips": 512, "collective_bytes": {"ici": {"all-gather": 2e9}, "dcn": {"all-reduce": 1.5e9}}}
+    plans = {("7b", "v5e_256_x2"): two, ("7b", "v5e_256"): PLAN, ("7b", "v5e_16"): DOES_NOT_FIT}
+    rows = [line for line in page(plans, "jax 1").splitlines() if line.startswith("| v5e")]
+    assert rows[0].startswith(f"| v5e_16 | {DOES_NOT_FIT['error']} |")
+    assert rows[1] == ("| v5e_256 | 256 | 8, 4 | dots | 3.0 of 16.0 GiB | 3 GB | 1.25 s | 50.0% | 26,214 | 2.5 |")
+    assert "| 2 GB + 1.5 GB |" in rows[2]
+    assert len({row.count("|") for row in rows}) == 1
+
+
+def test_the_command_goes_on_from_finished_plans(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CM3LEON_PREPARED", "1")  # the process is not to start itself again
+    monkeypatch.setattr("subprocess.run", None)  # nothing is left to plan
+    work, output = tmp_path / "work", tmp_path / "recipes.md"
+    work.mkdir()
+    (work / "7b.v5e_256.json").write_text(json.dumps(PLAN))
+    assert main(["recipes", f"--work={work}", f"--output={output}", "--models=7b", "--hardware=v5e_256"]) == 0
+    assert "| v5e_256 | 256 |" in output.read_text()
+    assert main(["recipes", f"--work={work}", f"--output={output}", "--hardware=v5x"]) == 2
+    assert "no hardware file 'v5x'" in capsys.readouterr().err

@@ -5,8 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-import transformers
 
 from cm3leon_jax.model.decoder import abstract_params, hidden_states, logical_axes, logits
 from cm3leon_jax.runtime.model_folder import flatten
@@ -32,6 +30,8 @@ def test_every_parameter_names_its_axes(config, params):
 
 def opt_with(config, params):
     """Hugging Face's OPT with these weights."""
+    torch = pytest.importorskip("torch", reason="needs PyTorch, as a reference")
+    transformers = pytest.importorskip("transformers", reason="needs transformers, as a reference")
     opt = transformers.OPTForCausalLM(
         transformers.OPTConfig(
             vocab_size=config.vocab_size,
@@ -68,6 +68,7 @@ def opt_with(config, params):
 def test_logits_equal_those_of_hugging_face_opt(config, params, activation):
     config = dataclasses.replace(config, activation=activation)
     tokens = tokens_of(config)
+    torch = pytest.importorskip("torch", reason="needs PyTorch, as a reference")
     with torch.no_grad():
         expected = opt_with(config, params)(torch.from_numpy(np.array(tokens)).long()).logits.numpy()
     np.testing.assert_allclose(all_logits(params, tokens, config), expected, atol=1e-4)

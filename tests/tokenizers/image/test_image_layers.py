@@ -2,7 +2,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from flax import nnx
 
 from cm3leon_jax.tokenizers.image import layers
@@ -12,7 +11,12 @@ def random(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def test_group_norm_is_torchs():
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch", reason="needs PyTorch, as a reference")
+
+
+def test_group_norm_is_torchs(torch):
     norm = layers.GroupNorm(12, 4)
     norm.scale[...], norm.bias[...] = random(12, seed=1), random(12, seed=2)
     x = random(2, 5, 6, 12) * 3 + 1
@@ -46,7 +50,7 @@ def test_upsample_gradient_is_that_of_the_plain_form():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), got, expected)
 
 
-def test_downsample_is_tamings():
+def test_downsample_is_tamings(torch):
     layer = layers.Downsample(3, dtype=jnp.float32, rngs=nnx.Rngs(0))
     x = random(2, 8, 6, 3)
     kernel = torch.tensor(np.asarray(layer.conv.kernel[...])).permute(3, 2, 0, 1)

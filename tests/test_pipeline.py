@@ -61,6 +61,7 @@ def test_the_whole_recipe(run, capsys):
     assert "999.png" in (root / "prepared/data/quarantine.jsonl").read_text()
     losses = [row for row in read_metrics(root / "decoder/training") if "train/loss" in row]
     assert [row["step"] for row in losses] == [1, 2, 3, 4]
+    assert all("train/loss_retrieved_1" in row or "train/loss_retrieved_0" in row for row in losses)
     evaluation = json.loads((root / "decoder/evaluation.json").read_text())
     assert {"loss_text_retrieved_0", "loss_image_retrieved_2"} <= set(evaluation)
     assert list((root / "decoder/samples").glob("*.png"))

@@ -20,7 +20,7 @@ import numpy as np
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-LANES = 128  # the width of a TPU register
+LANES, _SUBLANES = 128, 8  # the width and the height of a TPU register
 KERNEL_NAME = "causal_attention_backward"
 # Queries and keys of a tile; keys of it multiplied at once. Small ones skip more of the masked half on the diagonal.
 _BLOCK, _AT_ONCE = 1024, 256
@@ -72,7 +72,7 @@ def attention_gradients(
 
         return pl.BlockSpec((None, None, *block_of_heads), index)
 
-    row = pl.BlockSpec((None, None, 1, block), lambda b, h, t, keys_T, queries_T: (b, h, 0, queries_T[t]))
+    row = pl.BlockSpec((None, None, _SUBLANES, block), lambda b, h, t, keys_T, queries_T: (b, h, 0, queries_T[t]))
     query_segments = pl.BlockSpec((None, 1, block), lambda b, h, t, keys_T, queries_T: (b, 0, queries_T[t]))
     key_segments = pl.BlockSpec((None, 1, block), lambda b, h, t, keys_T, queries_T: (b, 0, keys_T[t]))
     q, k, v, do = (x.swapaxes(2, 3) if narrow else x for x in (q_BxHxLxK, k_BxHxLxK, v_BxHxLxK, do_BxHxLxK))
@@ -101,15 +101,19 @@ def attention_gradients(
         name=KERNEL_NAME,
         interpret=interpret,
     )  # fmt: skip
-    lse_BxHx1xL, di_BxHx1xL, segments_Bx1xL = lse_BxHxL[:, :, None], di_BxHxL[:, :, None], segments_BxL[:, None]
-    gradients = kernel(keys_T, queries_T, q, k, v, do, lse_BxHx1xL, di_BxHx1xL, segments_Bx1xL, segments_Bx1xL)
+    # Repeated as often as a register is high: to bring a single row into its layout, XLA would copy all of what the
+    # forward kernel writes, in which lse takes 128 lanes.
+    rows = (batch, heads, _SUBLANES, length)
+    lse_BxHx8xL, di_BxHx8xL = (jnp.broadcast_to(x_BxHxL[:, :, None], rows) for x_BxHxL in (lse_BxHxL, di_BxHxL))
+    segments_Bx1xL = segments_BxL[:, None]
+    gradients = kernel(keys_T, queries_T, q, k, v, do, lse_BxHx8xL, di_BxHx8xL, segments_Bx1xL, segments_Bx1xL)
     dq, dk, dv = (x.swapaxes(2, 3) if narrow else x for x in gradients)
     return dq, dk, dv
 
 
 def _kernel(
     keys_T: Any, queries_T: Any,
-    q_X: Any, k_X: Any, v_X: Any, do_X: Any, lse_1xL: Any, di_1xL: Any, query_segments_1xL: Any, key_segments_1xM: Any,
+    q_X: Any, k_X: Any, v_X: Any, do_X: Any, lse_8xL: Any, di_8xL: Any, query_segments_1xL: Any, key_segments_1xM: Any,
     dq_X: Any, dk_X: Any, dv_X: Any,
     dq_sum_NxKxL: Any, dk_sum_X: Any, dv_sum_X: Any, key_segments_MxLANES: Any, k_turned: Any, *v_turned: Any,
     blocks: int, at_once: int, narrow: bool,
@@ -117,7 +121,7 @@ def _kernel(
     """One tile. X is [K, positions] where heads are `narrow`, else [positions, K]."""
     tile = pl.program_id(2)
     key_block, query_block = keys_T[tile], queries_T[tile]
-    block = lse_1xL.shape[1]
+    block = lse_8xL.shape[1]
     axis_K = 0 if narrow else 1  # in X
     k_MxK, v_MxK, k_KxM = (k_turned, *v_turned, k_X) if narrow else (k_X, v_X, k_turned)
 
@@ -139,10 +143,10 @@ def _kernel(
             if diagonal:
                 key, query = (jax.lax.broadcasted_iota(jnp.int32, s_MxL.shape, axis) for axis in (0, 1))
                 seen_MxL = seen_MxL & (key <= query)
-            p_MxL = jnp.where(seen_MxL, jnp.exp(s_MxL - lse_1xL[:, queries]), 0.0)
+            p_MxL = jnp.where(seen_MxL, jnp.exp(s_MxL - lse_8xL[:1, queries]), 0.0)
             dv_sum_X[at(keys)] += weighted_sum(p_MxL.astype(do.dtype), do)
             dp_MxL = _product(v_MxK[keys, :], do, 1, axis_K)
-            ds_MxL = (p_MxL * (dp_MxL - di_1xL[:, queries])).astype(q.dtype)
+            ds_MxL = (p_MxL * (dp_MxL - di_8xL[:1, queries])).astype(q.dtype)
             dk_sum_X[at(keys)] += weighted_sum(ds_MxL, q)
             dq_sum_NxKxL[query_block, :, queries] += _product(k_KxM[:, keys], ds_MxL, 1, 0)
 

@@ -165,8 +165,8 @@ def name() -> str:
 
 
 def leave(status: int) -> None:
-    """The end of a run that all processes reach: waits for the others, so that none is taken for dead."""
-    global _joined
+    """The end of a run that all processes reach: waits for the others, so that none is taken for dead, and ends this
+    process. Alone, it does nothing."""
     if _joined is None:
         return
     import jax
@@ -175,7 +175,11 @@ def leave(status: int) -> None:
     _joined.peers.stop()
     abort.exit_instead(lambda: status)  # nothing is left to do that an abort could spoil
     jax.distributed.shutdown()
-    _joined = None
+    # At once: threads that still hold connections to the others may abort, and while Python takes itself apart nobody
+    # could answer that.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def end_all(status: int, line: str = "") -> NoReturn:

@@ -31,7 +31,7 @@ def plan(
 
       cm3leon plan --gin_file models/7b --gin_file hardware/v5p_256 --gin_file runs/pretrain
 
-    --slice TYPE plans for another slice than the hardware file's; --search looks for the fastest accumulation and remat
+    --slice TYPE plans for another slice than the hardware file's; --search looks for the fastest rows at once and remat
     policy that fit; --json FILE keeps the plan. --sampler plans the sampling program as well: --sampler_rows images
     drawn at once by each copy of the model, a copy on --sampler_tensor chips (0: as few as it fits). How the estimates
     are made, and where they fail: docs/planning.md."""

@@ -6,14 +6,13 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from cm3leon_jax.model.remat import SAVED
 from cm3leon_jax.planning.chips import GIB, Slice
 from cm3leon_jax.planning.compile import DoesNotFit, PlannedRun
 from cm3leon_jax.planning.plan import plan_training
 from cm3leon_jax.runtime.errors import UserError
 
-# Units of d_model bfloat16 values that a policy keeps of each token and layer (`model.remat`).
-_KEPT = {"full": 1, "attention": 2, "projections": 6, "dots": 9}
+# Units of d_model bfloat16 values that a policy keeps of each token and layer (`model.remat`), most first.
+_KEPT = {"none": 14, "dots": 9, "projections": 6, "attention": 2, "full": 1}
 
 
 def fastest(run: PlannedRun, slice_: Slice, steps: int) -> dict[str, Any]:
@@ -43,7 +42,7 @@ def candidates(run: PlannedRun, slice_: Slice) -> Iterator[PlannedRun]:
     """Every number of rows at once with, for each, the policies that save most and are likely to fit."""
     rows = run.batch_size // slice_.chips
     for at_once in (size for size in (1, 2, 4, 8, 16) if rows % size == 0):
-        likely = [policy for policy in reversed(SAVED) if kept_bytes(run, at_once, policy) < slice_.chip.hbm_bytes]
+        likely = [policy for policy in _KEPT if kept_bytes(run, at_once, policy) < slice_.chip.hbm_bytes]
         for policy in likely[:2]:
             yield dataclasses.replace(
                 run,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cm3leon_jax.data.settings import StreamConfig
+from cm3leon_jax.data.settings import PretrainingConfig, StreamConfig
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.partitioning import AxisRules, MeshConfig
 from cm3leon_jax.runtime.hardware import HardwareConfig
@@ -19,6 +19,7 @@ def plan(
     optimizer: OptimizerConfig,
     step: StepConfig,
     stream: StreamConfig,
+    pretraining: PretrainingConfig,
     loop: LoopConfig,
     slice: str = "",
     search: bool = False,
@@ -55,7 +56,17 @@ def plan(
     if json and not pathlib.Path(json).absolute().parent.is_dir():
         raise UserError(f"--json {json}: its folder does not exist; make it first")
     options = tuple(hardware.compiler_options.items())
-    run = PlannedRun(model, mesh, rules, optimizer, step, stream.batch_size, stream.length, options)
+    run = PlannedRun(
+        model,
+        mesh,
+        rules,
+        optimizer,
+        step,
+        stream.batch_size,
+        stream.length,
+        options,
+        retrieved_max=pretraining.retrieved_max,
+    )
     if search:
         found = fastest(run, target, loop.steps)
     else:

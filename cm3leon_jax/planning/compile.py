@@ -39,6 +39,7 @@ class PlannedRun:
     batch_size: int  # rows of the global batch
     length: int  # tokens a row
     compiler_options: tuple[tuple[str, str], ...] = ()
+    retrieved_max: int | None = None  # as in `make_train_step`
 
 
 class DoesNotFit(Exception):
@@ -88,16 +89,25 @@ def compile_training_step(run: PlannedRun, slice_: Slice) -> CompiledProgram:
     steps = 2  # the schedule's constants do not change the program
     optimizer = make_optimizer(run.optimizer, steps, partitioning)
     step = make_train_step(
-        run.model, CM3LEON, run.optimizer, steps, partitioning, run.step, compiler_options=dict(run.compiler_options)
+        run.model,
+        CM3LEON,
+        run.optimizer,
+        steps,
+        partitioning,
+        run.step,
+        compiler_options=dict(run.compiler_options),
+        retrieved_max=run.retrieved_max,
     )
     abstract = jax.eval_shape(functools.partial(make_state, config=run.model, optimizer=optimizer), jax.random.key(0))
     shardings = state_shardings(run.model, optimizer, partitioning)
     state = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings)
     rows = partitioning.sharding("batch")
     shape = (run.batch_size, run.length)
+    names = ["tokens", "targets", "positions", "segments", "weights"]
+    names += [] if run.retrieved_max is None else ["retrieved"]
     batch = {
         name: jax.ShapeDtypeStruct(shape, jnp.float32 if name == "weights" else jnp.int32, sharding=rows)
-        for name in ("tokens", "targets", "positions", "segments", "weights")
+        for name in names
     }
     return read_program(step.lower(state, batch), partitioning, slice_)
 

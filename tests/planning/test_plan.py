@@ -29,6 +29,7 @@ RUN = PlannedRun(
     step=StepConfig(),
     batch_size=16,
     length=512,
+    retrieved_max=2,
 )
 
 

@@ -23,7 +23,7 @@ from cm3leon_jax.planning.hlo import parse_program
 from cm3leon_jax.planning.schedule import Cost, program_cost
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.training.optimizer import OptimizerConfig, make_optimizer
-from cm3leon_jax.training.step import StepConfig, make_state, make_train_step, state_shardings
+from cm3leon_jax.training.step import StepConfig, accumulated_parts, make_state, make_train_step, state_shardings
 from cm3leon_jax.vocabulary import CM3LEON
 
 
@@ -86,6 +86,7 @@ def slice_devices(slice_: Slice) -> list[Any]:
 def compile_training_step(run: PlannedRun, slice_: Slice) -> CompiledProgram:
     """Compiles the very step that training runs. DoesNotFit: too little memory. UserError: what cannot be split so."""
     partitioning = Partitioning(make_mesh(run.mesh, slice_devices(slice_)), run.rules)
+    accumulated_parts(run.batch_size, partitioning, run.step)  # a UserError where the rows do not divide
     steps = 2  # the schedule's constants do not change the program
     optimizer = make_optimizer(run.optimizer, steps, partitioning)
     step = make_train_step(

@@ -27,12 +27,14 @@ def causal_attention(
 
     "splash" (TPU) and "cudnn" (GPU) are kernels, "xla" runs anywhere, "reference" is the definition in float32. "auto"
     chooses by platform, and "xla" where the kernel cannot: lengths that are no multiple of 128 (TPU), float32 (GPU).
+    "splash_library" takes JAX's backward kernel instead of ours (`attention_backward.py`).
     Where `segments_BxL` is 0 (padding) the result is finite and means nothing.
     """
     if implementation == "auto":
         implementation = _suitable(q_BxLxHxK, partitioning.platform)
-    if implementation == "splash":
-        return splash_attention(q_BxLxHxK, k_BxLxHxK, v_BxLxHxK, segments_BxL, partitioning)
+    if implementation in ("splash", "splash_library"):
+        own = implementation == "splash"
+        return splash_attention(q_BxLxHxK, k_BxLxHxK, v_BxLxHxK, segments_BxL, partitioning, own_backward=own)
     if implementation == "cudnn":
         mask = None if segments_BxL is None else segments_BxL[:, None, :, None] == segments_BxL[:, None, None, :]
         return jax.nn.dot_product_attention(

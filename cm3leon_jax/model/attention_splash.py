@@ -26,18 +26,20 @@ def splash_attention(
     segments_BxL: jax.Array | None,
     partitioning: Partitioning,
     *,
+    own_backward: bool = True,
     interpret: bool = False,
 ) -> jax.Array:
     """softmax(q kᵀ) v, causal, within segments: [B, L, H, K] in q's dtype. `interpret` runs it anywhere, slowly.
 
-    L must be a multiple of 128. On a mesh, each device computes its own rows and heads.
+    The forward kernel is JAX's; the backward one too, unless it is to be our `own_backward`, and that has room. L must
+    be a multiple of 128. On a mesh, each device computes its own rows and heads.
     """
     length = q_BxLxHxK.shape[1]
     if length % LANES:
         raise ValueError(f"splash attention needs lengths in multiples of {LANES}, not {length}")
     if segments_BxL is None:
         segments_BxL = jnp.ones(q_BxLxHxK.shape[:2], jnp.int32)
-    attend = functools.partial(_on_one_device, interpret=interpret)
+    attend = functools.partial(_on_one_device, own_backward=own_backward, interpret=interpret)
     if partitioning.mesh is not None:
         heads = partitioning.rules.spec(("batch", None, "heads", None))
         attend = jax.shard_map(
@@ -50,9 +52,11 @@ def splash_attention(
     return attend(q_BxLxHxK, k_BxLxHxK, v_BxLxHxK, segments_BxL)
 
 
-def _on_one_device(q: jax.Array, k: jax.Array, v: jax.Array, segments_BxL: jax.Array, *, interpret: bool) -> jax.Array:
+def _on_one_device(
+    q: jax.Array, k: jax.Array, v: jax.Array, segments_BxL: jax.Array, *, own_backward: bool, interpret: bool
+) -> jax.Array:
     q_BxHxLxK, k_BxHxLxK, v_BxHxLxK = (x.swapaxes(1, 2) for x in (q, k, v))
-    attend = _attend if fits(q.shape[1], q.shape[3]) else _library_attend
+    attend = _attend if own_backward and fits(q.shape[1], q.shape[3]) else _library_attend
     return attend(q_BxHxLxK, k_BxHxLxK, v_BxHxLxK, segments_BxL, interpret).swapaxes(1, 2).astype(q.dtype)
 
 

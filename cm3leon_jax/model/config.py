@@ -16,7 +16,7 @@ _CHOICES = {
     "compute_dtype": ("bfloat16", "float32"),
     "stack": ("scan", "unroll"),
     "remat": POLICIES,
-    "attention": ("auto", "xla", "cudnn", "splash", "reference"),
+    "attention": ("auto", "xla", "cudnn", "splash", "splash_library", "reference"),
 }
 
 

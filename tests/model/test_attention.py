@@ -69,16 +69,18 @@ def test_splash_attention_equals_the_definition(length, head_dim, dtype, toleran
     assert all(x.dtype == jnp.dtype(dtype) for x in found)
 
 
-def splash_interpreted(segments, partitioning=UNPARTITIONED):
-    return lambda q, k, v: splash_attention(q, k, v, segments, partitioning, interpret=True)
+def splash_interpreted(segments, partitioning=UNPARTITIONED, **options):
+    return lambda q, k, v: splash_attention(q, k, v, segments, partitioning, interpret=True, **options)
 
 
-def test_splash_attention_of_lengths_too_long_for_our_backward_kernel(monkeypatch):
-    monkeypatch.setattr(attention_splash, "fits", lambda length, head_dim: False)
+@pytest.mark.parametrize("has_room", [True, False])
+def test_the_librarys_backward_kernel_where_it_is_asked_for_or_ours_has_no_room(has_room, monkeypatch):
+    if not has_room:
+        monkeypatch.setattr(attention_splash, "fits", lambda length, head_dim: False)
     q, k, v, do, segments = inputs(128, head_dim=32)
-    program = jax.make_jaxpr(lambda: output_and_gradients(splash_interpreted(segments), q, k, v, do))()
-    assert KERNEL_NAME not in str(program)
-    found = output_and_gradients(splash_interpreted(segments), q, k, v, do)
+    attention = splash_interpreted(segments, own_backward=not has_room)
+    assert KERNEL_NAME not in str(jax.make_jaxpr(lambda: output_and_gradients(attention, q, k, v, do))())
+    found = output_and_gradients(attention, q, k, v, do)
     assert_same(found, output_and_gradients(lambda *x: reference_attention(*x, segments), q, k, v, do), 1e-4)
 
 

@@ -31,6 +31,17 @@ class MeshConfig:
     fsdp: int = 1  # the batch and the parameters are both split; parameters are gathered when needed
     tensor: int = 1  # heads, FFN and vocabulary are split; must divide the number of heads
 
+    def sizes(self, devices: int) -> list[int]:
+        """The sizes of the axes over so many devices, none of them -1. UserError: they do not multiply to that."""
+        sizes = [self.slices, self.data, self.fsdp, self.tensor]
+        known = math.prod(size for size in sizes if size != -1)
+        if sizes.count(-1) > 1 or known < 1 or devices % known:
+            raise UserError(f"{self} does not fit {devices} devices; its axes must multiply to that number")
+        sizes = [devices // known if size == -1 else size for size in sizes]
+        if math.prod(sizes) != devices:
+            raise UserError(f"{self} needs {math.prod(sizes)} devices and there are {devices}; set one axis to -1")
+        return sizes
+
 
 @dataclasses.dataclass(frozen=True)
 class AxisRules:
@@ -171,13 +182,7 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
     parameters are all-gathered or all-reduced.
     """
     devices = list(jax.devices() if devices is None else devices)
-    sizes = [config.slices, config.data, config.fsdp, config.tensor]
-    known = math.prod(size for size in sizes if size != -1)
-    if sizes.count(-1) > 1 or known < 1 or len(devices) % known:
-        raise UserError(f"{config} does not fit {len(devices)} devices; its axes must multiply to that number")
-    sizes = [len(devices) // known if size == -1 else size for size in sizes]
-    if math.prod(sizes) != len(devices):
-        raise UserError(f"{config} needs {math.prod(sizes)} devices and there are {len(devices)}; set one axis to -1")
+    sizes = config.sizes(len(devices))
     slices = len({getattr(device, "slice_index", 0) for device in devices})
     if slices not in (1, sizes[0]):
         raise UserError(f"the devices are {slices} slices; set MeshConfig.slices = {slices}, not {sizes[0]}")

@@ -18,6 +18,8 @@ SAVED = {
     "projections": ("query", "key", "value", "attention", "residual"),  # of the products, only `up` is run again
     "dots": ("query", "key", "value", "attention", "up"),  # only the output projection is run again
 }
+# What a token of a layer takes, in those units of bfloat16, at least; from the most memory to the least.
+KEPT = {"none": 14, "dots": 9, "projections": 6, "attention": 2, "full": 1}
 OFFLOADED = {"offload": ("layer_input", "attention")}  # to the host's memory, and back when they are due
 POLICIES = ("none", *SAVED, *OFFLOADED)
 

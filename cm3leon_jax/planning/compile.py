@@ -86,7 +86,7 @@ def slice_devices(slice_: Slice) -> list[Any]:
 def compile_training_step(run: PlannedRun, slice_: Slice) -> CompiledProgram:
     """Compiles the very step that training runs. DoesNotFit: too little memory. UserError: what cannot be split so."""
     partitioning = Partitioning(make_mesh(run.mesh, slice_devices(slice_)), run.rules)
-    accumulated_parts(run.batch_size, partitioning, run.step)  # a UserError where the rows do not divide
+    accumulated_parts(run.batch_size, partitioning.batch_shards, run.step)  # a UserError where the rows do not divide
     steps = 2  # the schedule's constants do not change the program
     optimizer = make_optimizer(run.optimizer, steps, partitioning)
     step = make_train_step(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from cm3leon_jax.model.config import training_flops_per_token
-from cm3leon_jax.model.remat import SAVED
+from cm3leon_jax.model.remat import KEPT
 from cm3leon_jax.planning.chips import GIB, Slice
 from cm3leon_jax.planning.compile import DoesNotFit, PlannedRun, compile_training_step
 from cm3leon_jax.planning.schedule import KERNEL_EFFICIENCY
+from cm3leon_jax.training.step import accumulated_parts
 
 
 def plan_training(run: PlannedRun, slice_: Slice, steps: int) -> dict[str, Any]:
@@ -46,12 +49,18 @@ def settings_of(run: PlannedRun, slice_: Slice) -> dict[str, Any]:
     """What a user may turn, of a plan."""
     return {
         "batch_size": run.batch_size,
-        "per_device_batch_size": run.step.per_device_batch_size or run.batch_size // slice_.chips,
+        "per_device_batch_size": rows_at_once(run, slice_),
         "loss_chunk": run.step.loss_chunk,
         "remat": run.model.remat,
         "mesh": dataclasses.asdict(run.mesh),
         "compiler_options": dict(run.compiler_options),
     }
+
+
+def rows_at_once(run: PlannedRun, slice_: Slice) -> int:
+    """Rows of the batch that a chip really works through at once."""
+    shards = math.prod(run.mesh.sizes(slice_.chips)[:-1])  # all axes but `tensor`
+    return run.batch_size // shards // accumulated_parts(run.batch_size, shards, run.step)
 
 
 def describe(plan: dict[str, Any]) -> str:
@@ -93,20 +102,25 @@ def describe(plan: dict[str, Any]) -> str:
         ),
         ("compiled in", f"{plan['compile_seconds']:.0f} s"),
     ]
+    return table(lines, plan["warnings"])
+
+
+def table(lines: Sequence[tuple[str, str]], warnings: Sequence[str]) -> str:
+    """Names with their texts in two columns, and the warnings below them."""
     width = max(len(name) for name, _ in lines)
-    return "\n".join([*(f"{name:{width}}  {text}" for name, text in lines), *(f"note: {w}" for w in plan["warnings"])])
+    return "\n".join([*(f"{name:{width}}  {text}" for name, text in lines), *(f"note: {text}" for text in warnings)])
 
 
 def smaller_runs(run: PlannedRun, slice_: Slice) -> list[tuple[str, PlannedRun]]:
     """Changes that need less memory, the least costly first, each with its gin binding."""
-    policies = ["none", *reversed(SAVED)]
+    policies = list(KEPT)
     here = policies.index(run.model.remat) if run.model.remat in policies else len(policies) - 1
     found = []
     for policy in policies[here + 1 :]:
         model = dataclasses.replace(run.model, remat=policy)
         found.append((f"DecoderConfig.remat = '{policy}'", dataclasses.replace(run, model=model)))
     strictest = found[-1][1] if found else run
-    rows = run.step.per_device_batch_size or run.batch_size // slice_.chips
+    rows = rows_at_once(run, slice_)
     prefix = f"DecoderConfig.remat = '{strictest.model.remat}' and " if found else ""
     while rows > 1:
         rows //= 2

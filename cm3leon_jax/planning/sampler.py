@@ -14,6 +14,7 @@ from cm3leon_jax.model.decoder import abstract_params, logical_axes
 from cm3leon_jax.model.partitioning import AxisRules, MeshConfig, Partitioning, make_mesh
 from cm3leon_jax.planning.chips import GIB, Slice
 from cm3leon_jax.planning.compile import CompiledProgram, DoesNotFit, read_program, slice_devices
+from cm3leon_jax.planning.plan import table
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.sampling.loop import decode
 from cm3leon_jax.sampling.prompts import IMAGE
@@ -114,8 +115,7 @@ def describe_sampler(plan: dict[str, Any]) -> str:
         ("speed", f"{plan['images_per_second']:.2f} images a second on the slice"),
         ("compiled in", f"{plan['compile_seconds']:.0f} s"),
     ]
-    width = max(len(name) for name, _ in lines)
-    return "\n".join([*(f"{name:{width}}  {text}" for name, text in lines), *(f"note: {w}" for w in plan["warnings"])])
+    return table(lines, plan["warnings"])
 
 
 def _check_weights(run: PlannedSampler, slice_: Slice) -> None:

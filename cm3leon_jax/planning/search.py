@@ -6,21 +6,18 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from cm3leon_jax.model.remat import KEPT
 from cm3leon_jax.planning.chips import GIB, Slice
 from cm3leon_jax.planning.compile import DoesNotFit, PlannedRun
 from cm3leon_jax.planning.plan import plan_training
 from cm3leon_jax.runtime.errors import UserError
-
-# Units of d_model bfloat16 values that a policy keeps of each token and layer (`model.remat`), most first.
-_KEPT = {"none": 14, "dots": 9, "projections": 6, "attention": 2, "full": 1}
 
 
 def fastest(run: PlannedRun, slice_: Slice, steps: int) -> dict[str, Any]:
     """The plan with the shortest step of all that fit. Prints a line for each one compiled. UserError: none fits."""
     best: dict[str, Any] | None = None
     for candidate in candidates(run, slice_):
-        label = f"{candidate.step.per_device_batch_size} rows at once, remat "
-        label += f"{candidate.model.remat}"
+        label = f"{candidate.step.per_device_batch_size} rows at once, remat {candidate.model.remat}"
         try:
             plan = plan_training(candidate, slice_, steps)
         except DoesNotFit as error:
@@ -42,7 +39,7 @@ def candidates(run: PlannedRun, slice_: Slice) -> Iterator[PlannedRun]:
     """Every number of rows at once with, for each, the policies that save most and are likely to fit."""
     rows = run.batch_size // slice_.chips
     for at_once in (size for size in (1, 2, 4, 8, 16) if rows % size == 0):
-        likely = [policy for policy in _KEPT if kept_bytes(run, at_once, policy) < slice_.chip.hbm_bytes]
+        likely = [policy for policy in KEPT if kept_bytes(run, at_once, policy) < slice_.chip.hbm_bytes]
         for policy in likely[:2]:
             yield dataclasses.replace(
                 run,
@@ -53,4 +50,4 @@ def candidates(run: PlannedRun, slice_: Slice) -> Iterator[PlannedRun]:
 
 def kept_bytes(run: PlannedRun, rows: int, policy: str) -> int:
     """Bytes that a policy keeps for the backward pass of `rows` rows: a lower bound of what a program needs."""
-    return 2 * _KEPT[policy] * rows * run.length * run.model.d_model * run.model.num_layers
+    return 2 * KEPT[policy] * rows * run.length * run.model.d_model * run.model.num_layers

@@ -175,7 +175,7 @@ def make_train_step(
     )
 
     def train_step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
-        parts = accumulated_parts(batch["tokens"].shape[0], partitioning, step_config)
+        parts = accumulated_parts(batch["tokens"].shape[0], partitioning.batch_shards, step_config)
         gradients, sums = _accumulated_gradients(sums_of, state["params"], batch, parts)
         tokens = jnp.maximum(sums["weight_all"], 1.0)
         grad_norm = optax.global_norm(gradients) / tokens
@@ -213,12 +213,12 @@ def make_train_step(
     )
 
 
-def accumulated_parts(rows: int, partitioning: Partitioning, step_config: StepConfig) -> int:
-    """Into how many equal parts a batch of `rows` is cut, whose gradients are added up one after the other.
+def accumulated_parts(rows: int, shards: int, step_config: StepConfig) -> int:
+    """Into how many equal parts a batch of `rows`, split over `shards` devices, is cut: one after the other is worked
+    through, and their gradients are added up.
 
     UserError: the rows do not divide over the devices.
     """
-    shards = partitioning.batch_shards
     if rows % shards:
         raise UserError(
             f"a batch of {rows} rows does not divide over {shards} devices; change StreamConfig.batch_size or the mesh"

@@ -179,7 +179,7 @@ def _check_batch(
     _check_lengths(batch, config)
     own = batch["tokens"].shape[0]
     rows = own * hosts.count()
-    accumulated_parts(rows, partitioning, training.step)
+    accumulated_parts(rows, partitioning.batch_shards, training.step)
     # Each process makes its own share of the rows; one whose devices need other rows too would read past them.
     pieces = partitioning.sharding("batch").addressable_devices_indices_map((rows,)).values()
     needed = {row for piece in pieces if piece for row in range(rows)[piece[0]]}

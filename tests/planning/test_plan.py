@@ -11,7 +11,7 @@ from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.partitioning import AxisRules, MeshConfig
 from cm3leon_jax.planning.chips import parse_slice
 from cm3leon_jax.planning.compile import PlannedRun, compile_training_step, memory_error
-from cm3leon_jax.planning.plan import describe, plan_training, smaller_runs
+from cm3leon_jax.planning.plan import describe, plan_training, rows_at_once, smaller_runs
 from cm3leon_jax.planning.sampler import PlannedSampler, describe_sampler, plan_sampler
 from cm3leon_jax.planning.search import candidates
 from cm3leon_jax.runtime.errors import UserError
@@ -102,6 +102,12 @@ def test_the_compilers_figures_are_read(message, needed):
     error = memory_error(message)
     assert error.needed == int(needed * 2**30) and error.capacity == int(15.75 * 2**30)
     assert memory_error("INTERNAL: something else") is None
+
+
+@pytest.mark.parametrize("rows, most, at_once", [(12, 8, 6), (2, 8, 2), (16, 8, 8), (3, 0, 3)])
+def test_rows_at_once_are_those_that_the_step_really_takes(rows, most, at_once):
+    run = dataclasses.replace(RUN, batch_size=4 * rows, step=StepConfig(per_device_batch_size=most))
+    assert rows_at_once(run, parse_slice("v5e-4")) == at_once
 
 
 def test_what_needs_less_memory_comes_least_costly_first():

@@ -32,17 +32,18 @@ def plan(
 
       cm3leon plan --gin_file models/7b --gin_file hardware/v5p_256 --gin_file runs/pretrain
 
-    --slice TYPE plans for another slice than the hardware file's; --search looks for the fastest rows at once and remat
-    policy that fit; --json FILE keeps the plan. --sampler plans the sampling program as well: --sampler_rows images
-    drawn at once by each copy of the model, a copy on --sampler_tensor chips (0: as few as it fits). How the estimates
-    are made, and where they fail: docs/planning.md."""
+    --slice TYPE plans for another slice than the hardware file's; --search looks for the fastest rows at once, remat
+    policy and mesh that fit; --json FILE keeps the plan. --sampler plans the sampling program as well: --sampler_rows
+    images drawn at once by each copy of the model, a copy on --sampler_tensor chips (0: as few as it fits). How the
+    estimates are made, and where they fail: docs/planning.md."""
     import pathlib
 
     import jax
 
     from cm3leon_jax.planning.chips import parse_slice
-    from cm3leon_jax.planning.compile import DoesNotFit, PlannedRun
+    from cm3leon_jax.planning.compile import DoesNotFit
     from cm3leon_jax.planning.plan import describe, plan_training, smallest_change_that_fits
+    from cm3leon_jax.planning.run import PlannedRun
     from cm3leon_jax.planning.sampler import IMAGE_TOKENS, PlannedSampler, describe_sampler, plan_sampler
     from cm3leon_jax.planning.search import fastest
     from cm3leon_jax.runtime.errors import UserError
@@ -74,8 +75,9 @@ def plan(
         try:
             found = plan_training(run, target, loop.steps)
         except DoesNotFit as error:
-            change = smallest_change_that_fits(run, target)
-            advice = f"set {change}" if change else "nothing but a larger slice helps"
+            print(f"It {error}. Looking for the smallest change that makes it fit …", flush=True)
+            changes = smallest_change_that_fits(run, target)
+            advice = f"set {' and '.join(changes)}" if changes else "nothing but a larger slice helps"
             raise UserError(f"the step does not fit {target.name}: it {error}; {advice}") from None
     print(describe(found))
     if sampler:

@@ -96,7 +96,7 @@ class Partitioning:
     @property
     def batch_axes(self) -> tuple[str, ...]:
         """The mesh axes that the batch is split over."""
-        return _as_tuple(self.rules.batch)
+        return axes_of(self.rules.batch)
 
     @property
     def batch_shards(self) -> int:
@@ -157,7 +157,7 @@ class WeightLayout:
         gradient = gradient.astype(jnp.dtype(self.partitioning.gradient_dtype))
         others = list(self.partitioning.batch_axes)
         for dimension, axes in enumerate(self.shares):
-            for axis in _as_tuple(axes):
+            for axis in axes_of(axes):
                 gradient = jax.lax.psum_scatter(gradient, axis, scatter_dimension=dimension, tiled=True)
                 others.remove(axis)
         return jax.lax.psum(gradient, tuple(others)).astype(dtype)
@@ -165,10 +165,11 @@ class WeightLayout:
     def _spec(self, kept: Callable[[str], bool]) -> PartitionSpec:
         """The weight's spec, of the mesh axes that are `kept`."""
         spec = self.partitioning.rules.spec(self.axes)
-        return PartitionSpec(*(tuple(filter(kept, _as_tuple(axes))) or None for axes in spec))
+        return PartitionSpec(*(tuple(filter(kept, axes_of(axes))) or None for axes in spec))
 
 
-def _as_tuple(axes: MeshAxes) -> tuple[str, ...]:
+def axes_of(axes: MeshAxes) -> tuple[str, ...]:
+    """What a rule names, as a tuple."""
     return (axes,) if isinstance(axes, str) else axes or ()
 
 

@@ -16,30 +16,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cm3leon_jax.model.config import DecoderConfig
-from cm3leon_jax.model.partitioning import AxisRules, MeshConfig, Partitioning, make_mesh
+from cm3leon_jax.model.partitioning import Partitioning, make_mesh
 from cm3leon_jax.planning.chips import GIB, Slice
 from cm3leon_jax.planning.hlo import parse_program
+from cm3leon_jax.planning.run import PlannedRun
 from cm3leon_jax.planning.schedule import Cost, program_cost
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.training.optimizer import OptimizerConfig, make_optimizer
-from cm3leon_jax.training.step import StepConfig, accumulated_parts, make_state, make_train_step, state_shardings
+from cm3leon_jax.training.optimizer import make_optimizer
+from cm3leon_jax.training.step import accumulated_parts, make_state, make_train_step, state_shardings
 from cm3leon_jax.vocabulary import CM3LEON
-
-
-@dataclasses.dataclass(frozen=True)
-class PlannedRun:
-    """All that decides the training step's program."""
-
-    model: DecoderConfig
-    mesh: MeshConfig
-    rules: AxisRules
-    optimizer: OptimizerConfig
-    step: StepConfig
-    batch_size: int  # rows of the global batch
-    length: int  # tokens a row
-    compiler_options: tuple[tuple[str, str], ...] = ()
-    retrieved_max: int | None = None  # as in `make_train_step`
 
 
 class DoesNotFit(Exception):

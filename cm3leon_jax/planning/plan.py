@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from cm3leon_jax.model.config import training_flops_per_token
 from cm3leon_jax.model.remat import KEPT
 from cm3leon_jax.planning.chips import GIB, Slice
-from cm3leon_jax.planning.compile import DoesNotFit, PlannedRun, compile_training_step
+from cm3leon_jax.planning.compile import DoesNotFit, compile_training_step
+from cm3leon_jax.planning.run import PlannedRun
 from cm3leon_jax.planning.schedule import KERNEL_EFFICIENCY
-from cm3leon_jax.training.step import accumulated_parts
 
 
 def plan_training(run: PlannedRun, slice_: Slice, steps: int) -> dict[str, Any]:
@@ -49,18 +48,13 @@ def settings_of(run: PlannedRun, slice_: Slice) -> dict[str, Any]:
     """What a user may turn, of a plan."""
     return {
         "batch_size": run.batch_size,
-        "per_device_batch_size": rows_at_once(run, slice_),
+        "per_device_batch_size": run.rows_at_once(slice_),
         "loss_chunk": run.step.loss_chunk,
         "remat": run.model.remat,
         "mesh": dataclasses.asdict(run.mesh),
+        "embed": run.rules.embed,
         "compiler_options": dict(run.compiler_options),
     }
-
-
-def rows_at_once(run: PlannedRun, slice_: Slice) -> int:
-    """Rows of the batch that a chip really works through at once."""
-    shards = math.prod(run.mesh.sizes(slice_.chips)[:-1])  # all axes but `tensor`
-    return run.batch_size // shards // accumulated_parts(run.batch_size, shards, run.step)
 
 
 def describe(plan: dict[str, Any]) -> str:
@@ -102,6 +96,8 @@ def describe(plan: dict[str, Any]) -> str:
         ),
         ("compiled in", f"{plan['compile_seconds']:.0f} s"),
     ]
+    if "changes" in plan:
+        lines.append(("to be set", "; ".join(plan["changes"]) or "nothing: the gin files as they are"))
     return table(lines, plan["warnings"])
 
 
@@ -111,31 +107,43 @@ def table(lines: Sequence[tuple[str, str]], warnings: Sequence[str]) -> str:
     return "\n".join([*(f"{name:{width}}  {text}" for name, text in lines), *(f"note: {text}" for text in warnings)])
 
 
-def smaller_runs(run: PlannedRun, slice_: Slice) -> list[tuple[str, PlannedRun]]:
-    """Changes that need less memory, the least costly first, each with its gin binding."""
+def smaller_runs(run: PlannedRun, slice_: Slice) -> list[PlannedRun]:
+    """The run with changes that need less memory, the least costly first."""
+    found = []
+    if run.shards(slice_, ("data", "fsdp")) > run.shards(slice_, run.rules.embed):
+        found.append(dataclasses.replace(run, rules=dataclasses.replace(run.rules, embed=("data", "fsdp"))))
     policies = list(KEPT)
     here = policies.index(run.model.remat) if run.model.remat in policies else len(policies) - 1
-    found = []
     for policy in policies[here + 1 :]:
-        model = dataclasses.replace(run.model, remat=policy)
-        found.append((f"DecoderConfig.remat = '{policy}'", dataclasses.replace(run, model=model)))
-    strictest = found[-1][1] if found else run
-    rows = rows_at_once(run, slice_)
-    prefix = f"DecoderConfig.remat = '{strictest.model.remat}' and " if found else ""
+        found.append(_with(found, run, "model", remat=policy))
+    rows = run.rows_at_once(slice_)
     while rows > 1:
         rows //= 2
-        step = dataclasses.replace(run.step, per_device_batch_size=rows)
-        found.append((f"{prefix}StepConfig.per_device_batch_size = {rows}", dataclasses.replace(strictest, step=step)))
+        found.append(_with(found, run, "step", per_device_batch_size=rows))
     return found
 
 
-def smallest_change_that_fits(run: PlannedRun, slice_: Slice) -> str | None:
-    """The first of `smaller_runs` that the compiler fits into the chip, as a gin binding; None: a larger slice."""
-    for change, candidate in smaller_runs(run, slice_):
+def _with(found: Sequence[PlannedRun], run: PlannedRun, part: str, **values: Any) -> PlannedRun:
+    """The last of those found, or else the run, with another value in one part."""
+    last = found[-1] if found else run
+    changed = dataclasses.replace(getattr(last, part), **values)
+    return dataclasses.replace(last, **{part: changed})
+
+
+def smallest_change_that_fits(run: PlannedRun, slice_: Slice) -> list[str] | None:
+    """The first of `smaller_runs` that the compiler fits into the chip, as gin bindings; None: a larger slice.
+
+    Prints what each one compiled needs.
+    """
+    for candidate in smaller_runs(run, slice_):
+        change = candidate.changes(run)
+        print(f"  with {' and '.join(change)}: ", end="", flush=True)
         try:
             compile_training_step(candidate, slice_)
-        except DoesNotFit:
+        except DoesNotFit as error:
+            print(error, flush=True)
             continue
+        print("fits", flush=True)
         return change
     return None
 

@@ -1,25 +1,88 @@
-"""Looks for the fastest way to run a model on a slice: rows at once, and what is saved for the backward pass."""
+"""Looks for the fastest way to run a model on a slice: rows at once, what is saved for the backward pass, the mesh."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from cm3leon_jax.model.config import parameter_count
+from cm3leon_jax.model.partitioning import MeshConfig, axes_of
 from cm3leon_jax.model.remat import KEPT
 from cm3leon_jax.planning.chips import GIB, Slice
-from cm3leon_jax.planning.compile import DoesNotFit, PlannedRun
-from cm3leon_jax.planning.plan import plan_training
+from cm3leon_jax.planning.compile import DoesNotFit
+from cm3leon_jax.planning.plan import plan_training, smaller_runs
+from cm3leon_jax.planning.run import PlannedRun
 from cm3leon_jax.runtime.errors import UserError
+
+_STATE_BYTES = 12  # a parameter: float32, and AdamW's two moments
+_TENSOR_SHARDS = (1, 2, 4)  # more only where a copy of the model has no other room; name them with MeshConfig.tensor
 
 
 def fastest(run: PlannedRun, slice_: Slice, steps: int) -> dict[str, Any]:
-    """The plan with the shortest step of all that fit. Prints a line for each one compiled. UserError: none fits."""
-    best: dict[str, Any] | None = None
-    for candidate in candidates(run, slice_):
-        label = f"{candidate.step.per_device_batch_size} rows at once, remat {candidate.model.remat}"
+    """The plan with the shortest step of all that fit; its `changes` are the gin bindings that make it of `run`.
+
+    First rows at once and remat policies on the given mesh, then other meshes with the fastest of those. Prints a line
+    for each one compiled. UserError: none fits.
+    """
+    found = _plans(candidates(run, slice_), run, slice_, steps)
+    start = min(found, key=_seconds)[0] if found else [run, *smaller_runs(run, slice_)][-1]
+    found += _plans(meshes(start, slice_), run, slice_, steps)
+    if not found:
+        raise UserError(f"nothing fits {slice_.name}; take a larger slice")
+    best, plan = min(found, key=_seconds)
+    return plan | {"changes": best.changes(run)}
+
+
+def candidates(run: PlannedRun, slice_: Slice) -> Iterator[PlannedRun]:
+    """Every number of rows at once with, for each, the policies that save most and are likely to fit."""
+    rows = run.batch_size // run.batch_shards(slice_)
+    for at_once in (size for size in (1, 2, 4, 8, 16) if rows % size == 0):
+        step = dataclasses.replace(run.step, per_device_batch_size=at_once)
+        policies = [
+            dataclasses.replace(run, model=dataclasses.replace(run.model, remat=policy), step=step) for policy in KEPT
+        ]
+        yield from [likely for likely in policies if _may_fit(likely, slice_)][:2]
+
+
+def meshes(run: PlannedRun, slice_: Slice) -> Iterator[PlannedRun]:
+    """The same rows a chip on other meshes that are likely to fit: with tensor shards; with parameters split over all
+    chips of a slice, over those along one axis of its network, or copied to each."""
+    along = slice_.shape[-1]
+    shards = run.shards(slice_, "tensor")
+    for tensor in _TENSOR_SHARDS:
+        if run.model.num_heads % tensor or along % tensor or run.batch_size * tensor % slice_.chips:
+            continue
+        mesh = MeshConfig(slice_.slices, slice_.chips_per_slice // along, along // tensor, tensor)
+        step = dataclasses.replace(run.step, per_device_batch_size=run.step.per_device_batch_size * tensor // shards)
+        for embed in (("data", "fsdp"), "fsdp", None):
+            other = dataclasses.replace(run, mesh=mesh, step=step, rules=dataclasses.replace(run.rules, embed=embed))
+            given = mesh.sizes(slice_.chips) == run.mesh.sizes(slice_.chips) and embed == run.rules.embed
+            if not given and _may_fit(other, slice_):
+                yield other
+
+
+def least_bytes(run: PlannedRun, slice_: Slice) -> float:
+    """Bytes that a chip needs at least: its share of the state, and what the policy keeps of the rows at once."""
+    kept = 2 * KEPT.get(run.model.remat, 0) * run.rows_at_once(slice_)
+    activations = kept * run.length * run.model.d_model * run.model.num_layers / run.shards(slice_, "tensor")
+    state = _STATE_BYTES * parameter_count(run.model)
+    return state / run.shards(slice_, (*axes_of(run.rules.embed), "tensor")) + activations
+
+
+def _may_fit(run: PlannedRun, slice_: Slice) -> bool:
+    return least_bytes(run, slice_) < slice_.chip.usable_hbm_bytes
+
+
+def _plans(
+    runs: Iterable[PlannedRun], given: PlannedRun, slice_: Slice, steps: int
+) -> list[tuple[PlannedRun, dict[str, Any]]]:
+    """Those that fit, with their plans."""
+    found = []
+    for run in runs:
+        label = ", ".join(run.changes(given)) or "as given"
         try:
-            plan = plan_training(candidate, slice_, steps)
+            plan = plan_training(run, slice_, steps)
         except DoesNotFit as error:
             print(f"  {label}: {error}", flush=True)
             continue
@@ -28,26 +91,9 @@ def fastest(run: PlannedRun, slice_: Slice, steps: int) -> dict[str, Any]:
             f"{plan['predicted_step_seconds']:.3f} s",
             flush=True,
         )
-        if best is None or plan["predicted_step_seconds"] < best["predicted_step_seconds"]:
-            best = plan
-    if best is None:
-        raise UserError(f"nothing fits {slice_.name}; take a larger slice")
-    return best
+        found.append((run, plan))
+    return found
 
 
-def candidates(run: PlannedRun, slice_: Slice) -> Iterator[PlannedRun]:
-    """Every number of rows at once with, for each, the policies that save most and are likely to fit."""
-    rows = run.batch_size // slice_.chips
-    for at_once in (size for size in (1, 2, 4, 8, 16) if rows % size == 0):
-        likely = [policy for policy in KEPT if kept_bytes(run, at_once, policy) < slice_.chip.hbm_bytes]
-        for policy in likely[:2]:
-            yield dataclasses.replace(
-                run,
-                model=dataclasses.replace(run.model, remat=policy),
-                step=dataclasses.replace(run.step, per_device_batch_size=at_once),
-            )
-
-
-def kept_bytes(run: PlannedRun, rows: int, policy: str) -> int:
-    """Bytes that a policy keeps for the backward pass of `rows` rows: a lower bound of what a program needs."""
-    return 2 * KEPT[policy] * rows * run.length * run.model.d_model * run.model.num_layers
+def _seconds(found: tuple[PlannedRun, dict[str, Any]]) -> float:
+    return found[1]["predicted_step_seconds"]

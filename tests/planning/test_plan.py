@@ -10,10 +10,11 @@ from cm3leon_jax.cli import main
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.partitioning import AxisRules, MeshConfig
 from cm3leon_jax.planning.chips import parse_slice
-from cm3leon_jax.planning.compile import PlannedRun, compile_training_step, memory_error
-from cm3leon_jax.planning.plan import describe, plan_training, rows_at_once, smaller_runs
+from cm3leon_jax.planning.compile import DoesNotFit, compile_training_step, memory_error
+from cm3leon_jax.planning.plan import describe, plan_training, smaller_runs, smallest_change_that_fits
+from cm3leon_jax.planning.run import PlannedRun
 from cm3leon_jax.planning.sampler import PlannedSampler, describe_sampler, plan_sampler
-from cm3leon_jax.planning.search import candidates
+from cm3leon_jax.planning.search import candidates, fastest, meshes
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.training.optimizer import OptimizerConfig
 from cm3leon_jax.training.step import StepConfig
@@ -31,6 +32,7 @@ RUN = PlannedRun(
     length=512,
     retrieved_max=2,
 )
+SLICE = parse_slice("v5e-4")
 
 
 @needs_compiler
@@ -107,20 +109,83 @@ def test_the_compilers_figures_are_read(message, needed):
 @pytest.mark.parametrize("rows, most, at_once", [(12, 8, 6), (2, 8, 2), (16, 8, 8), (3, 0, 3)])
 def test_rows_at_once_are_those_that_the_step_really_takes(rows, most, at_once):
     run = dataclasses.replace(RUN, batch_size=4 * rows, step=StepConfig(per_device_batch_size=most))
-    assert rows_at_once(run, parse_slice("v5e-4")) == at_once
+    assert run.rows_at_once(SLICE) == at_once
 
 
 def test_what_needs_less_memory_comes_least_costly_first():
-    slice_ = parse_slice("v5e-4")
     run = dataclasses.replace(RUN, model=dataclasses.replace(RUN.model, remat="projections"))
-    assert [change for change, _ in smaller_runs(run, slice_)] == [
-        "DecoderConfig.remat = 'attention'",
-        "DecoderConfig.remat = 'full'",
-        "DecoderConfig.remat = 'full' and StepConfig.per_device_batch_size = 2",
-        "DecoderConfig.remat = 'full' and StepConfig.per_device_batch_size = 1",
+    changes = [candidate.changes(run) for candidate in smaller_runs(run, SLICE)]
+    assert changes == [
+        ["DecoderConfig.remat = 'attention'"],
+        ["DecoderConfig.remat = 'full'"],
+        ["DecoderConfig.remat = 'full'", "StepConfig.per_device_batch_size = 2"],
+        ["DecoderConfig.remat = 'full'", "StepConfig.per_device_batch_size = 1"],
     ]
-    at_once = {candidate.step.per_device_batch_size for candidate in candidates(run, slice_)}
+    at_once = {candidate.step.per_device_batch_size for candidate in candidates(run, SLICE)}
     assert at_once == {1, 2, 4}
+    copied = dataclasses.replace(run, mesh=MeshConfig())
+    assert smaller_runs(copied, SLICE)[0].changes(copied) == ["AxisRules.embed = ('data', 'fsdp')"]
+
+
+def test_the_smallest_change_is_the_first_that_the_compiler_fits(monkeypatch, capsys):
+    def compiled(run, slice_):
+        if run.step.per_device_batch_size != 2:
+            raise DoesNotFit(40 * 2**30, 16 * 2**30)
+
+    monkeypatch.setattr("cm3leon_jax.planning.plan.compile_training_step", compiled)
+    assert smallest_change_that_fits(RUN, SLICE) == ["StepConfig.per_device_batch_size = 2"]
+    assert capsys.readouterr().out == "  with StepConfig.per_device_batch_size = 2: fits\n"
+    monkeypatch.setattr("cm3leon_jax.planning.plan.compile_training_step", lambda *_: compiled(RUN, SLICE))
+    assert smallest_change_that_fits(RUN, SLICE) is None
+
+
+def test_other_meshes_keep_the_rows_of_a_chip_and_leave_out_what_cannot_fit():
+    slice_ = parse_slice("v5e-16")
+    small = dataclasses.replace(RUN, batch_size=64, step=StepConfig(per_device_batch_size=2))
+    found = list(meshes(small, slice_))
+    assert [(run.mesh.data, run.mesh.fsdp, run.mesh.tensor, run.rules.embed) for run in found] == [
+        (4, 4, 1, ("data", "fsdp")),
+        (4, 4, 1, "fsdp"),
+        (4, 4, 1, None),
+        (4, 2, 2, ("data", "fsdp")),
+        (4, 2, 2, "fsdp"),
+        (4, 2, 2, None),
+    ]  # 2 heads do not divide by 4
+    assert {run.rows_at_once(slice_) / run.mesh.tensor for run in found} == {2}
+    assert found[0].changes(small) == [
+        "MeshConfig.data = 4", "MeshConfig.fsdp = 4", "AxisRules.embed = ('data', 'fsdp')"
+    ]  # fmt: skip
+    large = dataclasses.replace(small, model=DecoderConfig(num_layers=32, d_model=4096, num_heads=32))
+    assert [run.rules.embed for run in meshes(large, slice_)] == [("data", "fsdp")] * 3
+
+
+def test_the_search_takes_the_fastest_on_the_given_mesh_to_other_meshes(monkeypatch, capsys):
+    def planned(run, slice_, steps):
+        if run.step.per_device_batch_size == 1:
+            raise DoesNotFit(17 * 2**30, 16 * 2**30)
+        faster = run.model.remat == "dots", run.rules.embed is None, run.mesh.tensor == 2
+        return {"predicted_step_seconds": 4.0 - sum(faster), "hbm_bytes_per_chip": 2**30, "predicted_mfu": 0.5}
+
+    monkeypatch.setattr("cm3leon_jax.planning.search.plan_training", planned)
+    best = fastest(dataclasses.replace(RUN, batch_size=64), parse_slice("v5e-16"), steps=10)
+    assert best["predicted_step_seconds"] == 1.0
+    assert best["changes"] == [
+        "DecoderConfig.remat = 'dots'", "StepConfig.per_device_batch_size = 4",
+        "MeshConfig.data = 4", "MeshConfig.fsdp = 2", "MeshConfig.tensor = 2", "AxisRules.embed = None",
+    ]  # fmt: skip
+    printed = capsys.readouterr().out.splitlines()
+    assert (
+        "  DecoderConfig.remat = 'none', StepConfig.per_device_batch_size = 2: MFU 50.0%, 1.0 GiB, 4.000 s" in printed
+    )
+    assert len([line for line in printed if "needs 17.00 GiB a chip of 16.00 GiB" in line]) == 2
+
+
+@pytest.mark.parametrize("embed", [("data", "fsdp"), "fsdp", None])
+@needs_compiler
+def test_every_way_of_splitting_parameters_compiles(embed):
+    rules, mesh = dataclasses.replace(RUN.rules, embed=embed), MeshConfig(data=2, fsdp=1, tensor=2)
+    program = compile_training_step(dataclasses.replace(RUN, mesh=mesh, rules=rules), SLICE)
+    assert program.cost.seconds > 0 and not program.cost.warnings
 
 
 @pytest.mark.parametrize(

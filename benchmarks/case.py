@@ -21,6 +21,7 @@ class Case:
     stack: str = "scan"
     remat: str = "none"
     loss_chunk: int = 128
+    per_device_batch_size: int = 0
     # AdamW, the same in every program
     learning_rate: float = 1e-3
     beta1: float = 0.9
@@ -36,7 +37,17 @@ class Case:
 
 
 SIZES = {
-    "demo": Case(layers=4, d_model=128, heads=4, vocabulary=1536, rows=32, length=256, stack="unroll", loss_chunk=64),
+    "demo": Case(
+        layers=4,
+        d_model=128,
+        heads=4,
+        vocabulary=1536,
+        rows=32,
+        length=256,
+        stack="unroll",
+        loss_chunk=64,
+        per_device_batch_size=4,
+    ),
     "d512": Case(layers=8, d_model=512, heads=8, vocabulary=1536, rows=8, length=256, stack="unroll"),
     "350m": Case(
         layers=24, d_model=1024, heads=16, vocabulary=65_536, rows=8, length=4096, learning_rate=1e-4, loss_chunk=512

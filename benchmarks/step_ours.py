@@ -52,9 +52,8 @@ class OurStep:
         self._batch = put_batch(make_batch(case, packed=packed), partitioning.sharding("batch"))
         # Which ids are text and which image matters to the metrics alone.
         vocabulary = Vocabulary(text_size=case.vocabulary - 600, image_size=512, num_sentinels=16, multiple_of=1)
-        self._train_step = make_train_step(
-            config, vocabulary, optimizer_config, run_steps, partitioning, StepConfig(loss_chunk=case.loss_chunk)
-        )
+        step_config = StepConfig(loss_chunk=case.loss_chunk, per_device_batch_size=case.per_device_batch_size)
+        self._train_step = make_train_step(config, vocabulary, optimizer_config, run_steps, partitioning, step_config)
         self._jax = jax
         started = time.perf_counter()
         losses = [self._step()]

@@ -40,7 +40,7 @@ Rounds = list[dict[str, dict[str, float]]]  # program -> what it measured
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="demo", choices=SIZES)
-    for name in ("layers", "d_model", "heads", "vocabulary", "rows", "length", "loss_chunk"):
+    for name in ("layers", "d_model", "heads", "vocabulary", "rows", "length", "loss_chunk", "per_device_batch_size"):
         parser.add_argument(f"--{name}", type=int, help="instead of the size's")
     parser.add_argument("--stack", choices=("scan", "unroll"), help="instead of the size's")
     parser.add_argument("--remat", choices=("none", "dots", "full"), help="instead of the size's")

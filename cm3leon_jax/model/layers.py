@@ -7,6 +7,7 @@ H heads, K head_dim, F d_ffn.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -34,30 +35,52 @@ def parameter(rngs: nnx.Rngs, shape: tuple[int, ...], axes: tuple[str, ...], ini
     return nnx.Param(initializer(rngs.params(), shape, jnp.float32), logical_axes=axes)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def layer_norm(x: jax.Array, epsilon: float) -> jax.Array:
     """LayerNorm over the last axis without learnable parameters; statistics in float32."""
+    return _layer_norm_forward(x, epsilon)[0]
+
+
+def _layer_norm_forward(x: jax.Array, epsilon: float) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     x32 = x.astype(jnp.float32)
-    mean = x32.mean(-1, keepdims=True)
     # A second pass: the mean square less the squared mean would cancel where the mean is large.
-    centred = x32 - mean
-    variance = jnp.square(centred).mean(-1, keepdims=True)
-    return (centred * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)
+    centred = x32 - x32.mean(-1, keepdims=True)
+    scale = jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + epsilon)
+    y = (centred * scale).astype(x.dtype)
+    return y, (y, scale)  # what follows needs y for its own gradient: nothing float32 of x's size is kept
 
 
-@jax.custom_jvp
+def _layer_norm_backward(epsilon: float, residuals: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array]:
+    del epsilon
+    y, scale = residuals
+    y32, dy32 = y.astype(jnp.float32), dy.astype(jnp.float32)
+    dx = dy32 - dy32.mean(-1, keepdims=True) - y32 * (dy32 * y32).mean(-1, keepdims=True)
+    return ((dx * scale).astype(y.dtype),)
+
+
+layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
+
+
+@jax.custom_vjp
 def gelu(x: jax.Array) -> jax.Array:
-    """The exact GELU, x Φ(x), in float32 inside. Its gradient is computed again from x: nothing else is kept."""
+    """The exact GELU, x Φ(x), in float32 inside."""
     x32 = x.astype(jnp.float32)
     return (x32 * _normal_cdf(x32)).astype(x.dtype)
 
 
-@gelu.defjvp
-def _gelu_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    (x,), (dx,) = primals, tangents
-    x32 = x.astype(jnp.float32)
-    cdf = _normal_cdf(x32)
+def _gelu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return gelu(x), x
+
+
+def _gelu_backward(x: jax.Array, dy: jax.Array) -> tuple[jax.Array]:
+    # Behind a barrier: XLA would find Φ(x) of the forward pass again, and keep it in float32 until now.
+    x32 = jax.lax.optimization_barrier(x).astype(jnp.float32)
     density = jnp.exp(-0.5 * jnp.square(x32)) * (2 * jnp.pi) ** -0.5
-    return (x32 * cdf).astype(x.dtype), (cdf + x32 * density).astype(x.dtype) * dx
+    slope = _normal_cdf(x32) + x32 * density
+    return ((slope * dy.astype(jnp.float32)).astype(x.dtype),)
+
+
+gelu.defvjp(_gelu_forward, _gelu_backward)
 
 
 def _normal_cdf(x: jax.Array) -> jax.Array:

@@ -51,7 +51,7 @@ def settings_of(run: PlannedRun, slice_: Slice) -> dict[str, Any]:
         "per_device_batch_size": run.rows_at_once(slice_),
         "loss_chunk": run.step.loss_chunk,
         "remat": run.model.remat,
-        "mesh": dataclasses.asdict(run.mesh),
+        "mesh": dict(zip(dataclasses.asdict(run.mesh), run.mesh.sizes(slice_.chips), strict=True)),
         "embed": run.rules.embed,
         "compiler_options": dict(run.compiler_options),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import platform
+import signal
 import subprocess
 import sys
 
@@ -70,10 +71,24 @@ def _gin_arguments() -> list[str]:
 
 
 def _run(command: str, arguments: list[str]) -> None:
-    status = subprocess.run([sys.executable, "-m", "cm3leon_jax", command, *arguments], check=False).returncode
+    status = _status([sys.executable, "-m", "cm3leon_jax", command, *arguments])
     if status == EXIT_USER_ERROR:
         raise UserError(f"`cm3leon {command}` could not go on (see above)")
     if status == EXIT_START_AGAIN or status < 0:  # negative: a signal ended it
         raise StartAgain(f"`cm3leon {command}` was interrupted; the same command continues from there")
     if status != EXIT_FINISHED:
         raise SystemExit(status)
+
+
+def _status(command: list[str]) -> int:
+    """Runs a process to its end. What asks this one to end asks it too: no process is left behind, and it may save."""
+    process = subprocess.Popen(command)
+    before = signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.terminate()  # the terminal has told it already; `kill -INT` has not
+        process.wait()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)

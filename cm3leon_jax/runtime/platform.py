@@ -3,6 +3,7 @@ runs."""
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
 import time
@@ -37,7 +38,7 @@ def _has_accelerator() -> bool:
     named = os.environ.get("JAX_PLATFORMS", "")
     if named:
         return named != "cpu"
-    return any(os.path.exists(path) for path in ("/dev/nvidia0", "/dev/accel0", "/dev/vfio/0"))
+    return any(glob.glob(pattern) for pattern in ("/dev/nvidia[0-9]*", "/dev/accel[0-9]*", "/dev/vfio/[0-9]*"))
 
 
 def prepare_process(argv: list[str], program: tuple[str, ...] = ("-m", "cm3leon_jax")) -> None:
@@ -55,6 +56,8 @@ def prepare_process(argv: list[str], program: tuple[str, ...] = ("-m", "cm3leon_
     use_compilation_cache(accelerator=accelerator)
     if accelerator:
         return
+    # Else JAX looks for a TPU where its library is installed, as for planning, and prints that there is none.
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_force_host_platform_device_count" not in flags:
         cores = len(os.sched_getaffinity(0))

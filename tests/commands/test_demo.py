@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from cm3leon_jax.runtime.errors import EXIT_START_AGAIN
+
 TINY = pathlib.Path(__file__).parent.parent / "tiny.gin"
 # What the demo's own settings still need to become tiny; folders and their order are the demo's.
 SETTINGS = """
@@ -61,6 +63,16 @@ def test_killed_in_the_middle_it_continues(demo, tmp_path):
             break
     assert killed.wait() == -signal.SIGKILL
     assert json.loads((tmp_path / "runs/demo/text_tokenizer/stage.json").read_text())["finished"]
+
+    asked = demo()
+    lines = iter(asked.stdout)
+    assert any(line.startswith("[4/7]") for line in lines)
+    next(lines), next(lines)  # the command, and the first line that it prints
+    asked.terminate()
+    asked.communicate()
+    assert asked.returncode == EXIT_START_AGAIN
+    with pytest.raises(ProcessLookupError):
+        os.killpg(asked.pid, 0)  # its command has ended as well
 
     output, _ = demo().communicate(timeout=600)
     assert (tmp_path / "runs/demo/report.html").stat().st_size > 10_000, output

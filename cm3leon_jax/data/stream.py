@@ -46,7 +46,7 @@ def make_stream(
     process_count: int = 1,
     position_rule: PositionRule = COUNTED,
 ) -> Stream:
-    """The batches of a registered mixture or task -> `runtime.loop.MakeBatches`, this process's rows of each batch.
+    """The batches of a registered mixture or task -> `runtime.batches.MakeBatches`, this process's rows of each batch.
 
     `position_rule` is the model's; only whole examples have positions of their own.
     """

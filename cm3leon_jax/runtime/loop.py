@@ -8,17 +8,14 @@ if asked to. What differs between models is a state (a pytree of arrays), a comp
 from __future__ import annotations
 
 import math
-import queue
-import signal
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import jax
-from jax.experimental import multihost_utils
 
-from cm3leon_jax.runtime import hosts, restart
+from cm3leon_jax.runtime import restart
+from cm3leon_jax.runtime.batches import MakeBatches, prefetched
 from cm3leon_jax.runtime.checkpoints import Checkpoints
 from cm3leon_jax.runtime.errors import StartAgain
 from cm3leon_jax.runtime.files import Path
@@ -29,61 +26,8 @@ from cm3leon_jax.runtime.profile import Profile
 from cm3leon_jax.runtime.progress import progress
 from cm3leon_jax.runtime.settings import LoopConfig
 from cm3leon_jax.runtime.skipped import SkippedSteps
+from cm3leon_jax.runtime.termination import Termination
 from cm3leon_jax.runtime.watchdog import Watchdog
-
-# From a position (None: the beginning) -> batches, each with the position that continues right behind it. A position
-# is a small JSON-able dict, saved in the same checkpoint step as the state: a resumed run sees the same batches.
-MakeBatches = Callable[[dict | None], Iterator[tuple[Any, dict]]]
-
-
-def batches_by_step(batch_of_step: Callable[[int], Any]) -> MakeBatches:
-    """`MakeBatches` for data where the batch of a step is a plain function of the step."""
-
-    def make(position: dict | None) -> Iterator[tuple[Any, dict]]:
-        step = 0 if position is None else position["step"]
-        while True:
-            yield batch_of_step(step), {"step": step + 1}
-            step += 1
-
-    return make
-
-
-def prefetched(batches: Iterator, depth: int = 2) -> Generator[Any, None, None]:
-    """Runs an iterator in a thread, `depth` items ahead. An error in it is raised where the item was due."""
-    items: queue.Queue = queue.Queue(maxsize=depth)
-    stopped = threading.Event()
-
-    def fill() -> None:
-        try:
-            for item in batches:
-                if not _put(items, (item, None), stopped):
-                    return
-            _put(items, (None, StopIteration()), stopped)
-        except BaseException as error:
-            _put(items, (None, error), stopped)
-
-    thread = threading.Thread(target=fill, daemon=True, name="prefetch")
-    thread.start()
-    try:
-        while True:
-            item, error = items.get()
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            yield item
-    finally:
-        stopped.set()
-
-
-def _put(items: queue.Queue, item: Any, stopped: threading.Event) -> bool:
-    while not stopped.is_set():
-        try:
-            items.put(item, timeout=0.1)
-            return True
-        except queue.Full:
-            continue
-    return False
 
 
 def run_loop(
@@ -115,7 +59,7 @@ def run_loop(
     with (
         Watchdog(config, directory) as watchdog,
         Checkpoints(directory, keep=config.keep_checkpoints, timeout=config.save_timeout_seconds) as checkpoints,
-        _Termination() as termination,
+        Termination() as termination,
     ):
         watchdog.expect("reading the last checkpoint", long=True)
         step, state, position, plateau, restarted = restart.resume(checkpoints, state)
@@ -220,29 +164,3 @@ def _status(values: Mapping[str, float]) -> str:
     if "mfu" in values:
         parts.append(f"MFU {values['mfu']:.0%}")
     return ", ".join([*parts, f"goodput {values['goodput']:.0%}"])
-
-
-class _Termination:
-    """Notes SIGTERM instead of dying of it. Only the main thread can set handlers; elsewhere nothing is noted.
-
-    With other processes JAX has noted it since they were joined, and finds a step that all of them stop at.
-    """
-
-    _noted = False
-
-    def __enter__(self) -> _Termination:
-        self._handles = hosts.count() == 1 and threading.current_thread() is threading.main_thread()
-        if self._handles:
-            self._previous = signal.signal(signal.SIGTERM, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._handles:
-            signal.signal(signal.SIGTERM, self._previous)
-
-    def requested(self, step: int) -> bool:
-        """Whether to stop behind this step. To be asked at every step."""
-        return self._noted if hosts.count() == 1 else multihost_utils.reached_preemption_sync_point(step)
-
-    def _note(self, *_: object) -> None:
-        self._noted = True

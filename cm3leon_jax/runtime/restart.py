@@ -51,7 +51,8 @@ def to_save(step: int, position: dict, plateau: Plateau, config: LoopConfig) -> 
 
 def resume(checkpoints: Checkpoints, state: Any) -> Start:
     """The last checkpoint, with a lower learning rate where the run has gone back to it; `state` where there is none.
-    `state` gives shapes and shardings, as in `Checkpoints.restore`."""
+
+    `state` gives shapes and shardings; its memory is freed before the checkpoint is read."""
     if checkpoints.latest_step() is None:
         if hosts.is_first():
             remove(checkpoints.directory / RESTARTS_FILE)  # of a run whose checkpoints someone has deleted
@@ -61,7 +62,7 @@ def resume(checkpoints: Checkpoints, state: Any) -> Start:
     if restart and not restart["cleared"]:
         checkpoints.drop_after(restart["to_step"])
         _write(checkpoints, [*restarts[:-1], restart | {"cleared": True}])
-    step, state, position = checkpoints.restore(state)
+    step, state, position = checkpoints.restore(_freed(state))
     plateau = Plateau(**position.pop("plateau", {"best_step": step}))
     if not restart or step != restart["to_step"]:
         return Start(step, state, position, plateau, {})
@@ -72,7 +73,7 @@ def resume(checkpoints: Checkpoints, state: Any) -> Start:
 
 
 def go_back(checkpoints: Checkpoints, state: Any, *, config: LoopConfig, plateau: Plateau, label: str) -> Start:
-    """From a plateau to the checkpoint that `restart_step` names. The memory of `state` is freed before.
+    """From a plateau to the checkpoint that `restart_step` names.
 
     Raises `UserError` where that checkpoint is not there, and when `plateau_restarts` were no help.
     """
@@ -98,9 +99,14 @@ def go_back(checkpoints: Checkpoints, state: Any, *, config: LoopConfig, plateau
         _write(checkpoints, [*_read(checkpoints), restart])
         change = f"from step {plateau.reached} back to step {to_step}, learning rate times {restart[_SCALE]:.3g}"
         print(f"{label}: {why}; {change}", flush=True)
+    return resume(checkpoints, state)
+
+
+def _freed(state: Any) -> Any:
+    """The shapes and shardings of a state whose arrays are deleted."""
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
     jax.tree.map(lambda x: x.delete(), state)
-    return resume(checkpoints, abstract)
+    return abstract
 
 
 def _scaled(state: dict, scale: float) -> dict:

@@ -15,11 +15,12 @@ from cm3leon_jax.model.folder import save_decoder
 from cm3leon_jax.model.partitioning import AxisRules, MeshConfig, Partitioning, make_mesh
 from cm3leon_jax.planning.chips import parse_slice
 from cm3leon_jax.runtime import hosts
+from cm3leon_jax.runtime.batches import MakeBatches
 from cm3leon_jax.runtime.devices import put_batch
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, as_path, check_writable, write_json
 from cm3leon_jax.runtime.hardware import HardwareConfig
-from cm3leon_jax.runtime.loop import MakeBatches, run_loop
+from cm3leon_jax.runtime.loop import run_loop
 from cm3leon_jax.runtime.settings import LoopConfig
 from cm3leon_jax.training.codebook_start import with_codebook
 from cm3leon_jax.training.evaluate import make_evaluate

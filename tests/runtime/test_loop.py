@@ -13,9 +13,10 @@ import toy_process
 from PIL import Image
 from toy_process import kill, seen, wait_for
 
+from cm3leon_jax.runtime.batches import batches_by_step, prefetched
 from cm3leon_jax.runtime.checkpoints import Checkpoints
 from cm3leon_jax.runtime.errors import EXIT_START_AGAIN, UserError
-from cm3leon_jax.runtime.loop import LoopConfig, batches_by_step, prefetched, run_loop
+from cm3leon_jax.runtime.loop import LoopConfig, run_loop
 from cm3leon_jax.runtime.metrics import read_metrics
 
 STEPS = 45

@@ -11,9 +11,10 @@ import pytest
 import toy_process
 from toy_process import kill, seen, wait_for
 
+from cm3leon_jax.runtime.batches import batches_by_step
 from cm3leon_jax.runtime.checkpoints import Checkpoints
 from cm3leon_jax.runtime.errors import EXIT_START_AGAIN, StartAgain, UserError
-from cm3leon_jax.runtime.loop import LoopConfig, batches_by_step, run_loop
+from cm3leon_jax.runtime.loop import LoopConfig, run_loop
 from cm3leon_jax.runtime.metrics import read_metrics
 
 LOOP = LoopConfig(steps=60, log_every=5, checkpoint_every=10, keep_checkpoints=1, plateau_steps=10)

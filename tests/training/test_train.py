@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from cm3leon_jax.model.folder import load_decoder
+from cm3leon_jax.runtime.batches import batches_by_step
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.loop import batches_by_step
 from cm3leon_jax.runtime.metrics import read_metrics
 from cm3leon_jax.runtime.settings import LoopConfig
 from cm3leon_jax.training.optimizer import learning_rate_schedule

@@ -20,10 +20,11 @@ from cm3leon_jax.retrieval.clip.encoders import bind, init_params
 from cm3leon_jax.retrieval.clip.inputs import resize, tokenize
 from cm3leon_jax.retrieval.clip.recall import cross_modal_recall
 from cm3leon_jax.retrieval.clip.retriever import Retriever, normalized
+from cm3leon_jax.runtime.batches import batches_by_step
 from cm3leon_jax.runtime.devices import batch_sharded, data_mesh, put_batch, replicated
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, write_json
-from cm3leon_jax.runtime.loop import batches_by_step, run_loop
+from cm3leon_jax.runtime.loop import run_loop
 from cm3leon_jax.runtime.settings import LoopConfig
 from cm3leon_jax.tokenizers.text import TextTokenizer
 

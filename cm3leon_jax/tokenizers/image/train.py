@@ -13,10 +13,11 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from PIL import Image
 
+from cm3leon_jax.runtime.batches import batches_by_step
 from cm3leon_jax.runtime.devices import batch_sharded, data_mesh, put_batch, replicated
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, write_json, written_aside
-from cm3leon_jax.runtime.loop import batches_by_step, run_loop
+from cm3leon_jax.runtime.loop import run_loop
 from cm3leon_jax.runtime.settings import LoopConfig
 from cm3leon_jax.tokenizers.image import warm_start
 from cm3leon_jax.tokenizers.image.adversary import Metrics

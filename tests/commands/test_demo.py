@@ -52,7 +52,8 @@ def demo(tmp_path):
     for process in running:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.wait()
+        process.stdout.close()
 
 
 def test_killed_in_the_middle_it_continues(demo, tmp_path):
@@ -69,8 +70,8 @@ def test_killed_in_the_middle_it_continues(demo, tmp_path):
     assert any(line.startswith("[4/7]") for line in lines)
     next(lines), next(lines)  # the command, and the first line that it prints
     asked.terminate()
-    asked.communicate()
-    assert asked.returncode == EXIT_START_AGAIN
+    asked.stdout.read()
+    assert asked.wait() == EXIT_START_AGAIN
     with pytest.raises(ProcessLookupError):
         os.killpg(asked.pid, 0)  # its command has ended as well
 

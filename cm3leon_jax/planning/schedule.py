@@ -16,6 +16,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import math
 import re
 
 import numpy as np
@@ -234,10 +235,11 @@ def _kernel_flops(kernel: Instruction) -> float | None:
     products = next((count for part, count in _KERNEL_PRODUCTS if part in kernel.name), None)
     if products is None:
         return None
-    # The first result for each head is [B, H, L, K], or [B, H, K, L] where heads are narrow; L is no less than K.
-    batch, count, *matrix = next(array.dims for array in kernel.arrays if len(array.dims) == 4)
-    length, width = max(matrix), min(matrix)
-    return products * 2.0 * batch * count * (length * (length + 1) / 2) * width
+    # The first result for each head is [B, H, L, K], or [B, H, K, L] where heads are narrow; L is no less than K. Of a
+    # single row it may be without B.
+    *heads, length, width = next(array.dims for axes in (4, 3) for array in kernel.arrays if len(array.dims) == axes)
+    length, width = max(length, width), min(length, width)
+    return products * 2.0 * math.prod(heads) * (length * (length + 1) / 2) * width
 
 
 def _scope(op_name: str) -> str:

@@ -86,6 +86,14 @@ def test_the_backward_kernel_counts_with_five_products_in_either_layout(shape):
     assert not found.warnings
 
 
+def test_a_kernel_of_a_single_row_counts_too():
+    results = "(f32[1,8,128]{2,1,0}, bf16[2,4,256,64]{3,2,1,0}, f32[2,4,256,128]{3,2,1,0})"
+    assert results in PROGRAM
+    text = PROGRAM.replace(results, "(f32[128,128]{1,0}, bf16[4,256,64]{2,1,0}, f32[4,256,128]{2,1,0})")
+    found = program_cost(parse_program(text.replace("STEP", "1")), SLICE, COORDINATES)
+    assert found.kernel_flops == 2 * 2.0 * 4 * (256 * 257 / 2) * 64
+
+
 def test_a_collective_is_hidden_as_far_as_what_runs_beside_it_lasts():
     rate = CHIP.link_bytes_per_second * collectives.LINK_EFFICIENCY  # one axis, no ring: one link
     gather = 2 * 1024 * 1024 * 3 / 4 / rate

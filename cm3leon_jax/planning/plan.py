@@ -108,26 +108,20 @@ def table(lines: Sequence[tuple[str, str]], warnings: Sequence[str]) -> str:
 
 
 def smaller_runs(run: PlannedRun, slice_: Slice) -> list[PlannedRun]:
-    """The run with changes that need less memory, the least costly first."""
-    found = []
+    """The run with one change more each time that needs less memory, the least costly first."""
+    found = [run]
     if run.shards(slice_, ("data", "fsdp")) > run.shards(slice_, run.rules.embed):
         found.append(dataclasses.replace(run, rules=dataclasses.replace(run.rules, embed=("data", "fsdp"))))
     policies = list(KEPT)
     here = policies.index(run.model.remat) if run.model.remat in policies else len(policies) - 1
     for policy in policies[here + 1 :]:
-        found.append(_with(found, run, "model", remat=policy))
+        found.append(dataclasses.replace(found[-1], model=dataclasses.replace(run.model, remat=policy)))
     rows = run.rows_at_once(slice_)
     while rows > 1:
         rows //= 2
-        found.append(_with(found, run, "step", per_device_batch_size=rows))
-    return found
-
-
-def _with(found: Sequence[PlannedRun], run: PlannedRun, part: str, **values: Any) -> PlannedRun:
-    """The last of those found, or else the run, with another value in one part."""
-    last = found[-1] if found else run
-    changed = dataclasses.replace(getattr(last, part), **values)
-    return dataclasses.replace(last, **{part: changed})
+        step = dataclasses.replace(run.step, per_device_batch_size=rows)
+        found.append(dataclasses.replace(found[-1], step=step))
+    return found[1:]
 
 
 def smallest_change_that_fits(run: PlannedRun, slice_: Slice) -> list[str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from cm3leon_jax.model.config import parameter_count
@@ -15,6 +15,9 @@ from cm3leon_jax.planning.plan import plan_training, smaller_runs
 from cm3leon_jax.planning.run import PlannedRun
 from cm3leon_jax.runtime.errors import UserError
 
+Found = tuple[PlannedRun, dict[str, Any]]  # a run that fits, and its plan
+
+_ROWS = (16, 8, 4, 2, 1)  # at once
 _STATE_BYTES = 12  # a parameter: float32, and AdamW's two moments
 _TENSOR_SHARDS = (1, 2, 4)  # more only where a copy of the model has no other room; name them with MeshConfig.tensor
 
@@ -25,24 +28,33 @@ def fastest(run: PlannedRun, slice_: Slice, steps: int) -> dict[str, Any]:
     First rows at once and remat policies on the given mesh, then other meshes with the fastest of those. Prints a line
     for each one compiled. UserError: none fits.
     """
-    found = _plans(candidates(run, slice_), run, slice_, steps)
+    found = fitting(run, slice_, steps)
     start = min(found, key=_seconds)[0] if found else [run, *smaller_runs(run, slice_)][-1]
-    found += _plans(meshes(start, slice_), run, slice_, steps)
+    found += [each for other in meshes(start, slice_) if (each := _planned(other, run, slice_, steps))]
     if not found:
         raise UserError(f"nothing fits {slice_.name}; take a larger slice")
     best, plan = min(found, key=_seconds)
     return plan | {"changes": best.changes(run)}
 
 
-def candidates(run: PlannedRun, slice_: Slice) -> Iterator[PlannedRun]:
-    """Every number of rows at once with, for each, the policies that save most and are likely to fit."""
+def fitting(run: PlannedRun, slice_: Slice, steps: int) -> list[Found]:
+    """For each remat policy the most rows at once that fit, from the policy that saves most to the one that saves
+    least; only more rows than the policies before it could hold.
+
+    Taken for granted: of two runs that fit, one that neither computes more again nor gathers the parameters for fewer
+    rows is no slower. So a policy that saves less is worth a compilation only with more rows.
+    """
     rows = run.batch_size // run.batch_shards(slice_)
-    for at_once in (size for size in (1, 2, 4, 8, 16) if rows % size == 0):
-        step = dataclasses.replace(run.step, per_device_batch_size=at_once)
-        policies = [
-            dataclasses.replace(run, model=dataclasses.replace(run.model, remat=policy), step=step) for policy in KEPT
-        ]
-        yield from [likely for likely in policies if _may_fit(likely, slice_)][:2]
+    found, held = [], 0
+    for policy in KEPT:
+        for at_once in (size for size in _ROWS if size > held and rows % size == 0):
+            step = dataclasses.replace(run.step, per_device_batch_size=at_once)
+            candidate = dataclasses.replace(run, model=dataclasses.replace(run.model, remat=policy), step=step)
+            if _may_fit(candidate, slice_) and (each := _planned(candidate, run, slice_, steps)):
+                found.append(each)
+                held = at_once
+                break
+    return found
 
 
 def meshes(run: PlannedRun, slice_: Slice) -> Iterator[PlannedRun]:
@@ -74,26 +86,18 @@ def _may_fit(run: PlannedRun, slice_: Slice) -> bool:
     return least_bytes(run, slice_) < slice_.chip.usable_hbm_bytes
 
 
-def _plans(
-    runs: Iterable[PlannedRun], given: PlannedRun, slice_: Slice, steps: int
-) -> list[tuple[PlannedRun, dict[str, Any]]]:
-    """Those that fit, with their plans."""
-    found = []
-    for run in runs:
-        label = ", ".join(run.changes(given)) or "as given"
-        try:
-            plan = plan_training(run, slice_, steps)
-        except DoesNotFit as error:
-            print(f"  {label}: {error}", flush=True)
-            continue
-        print(
-            f"  {label}: MFU {plan['predicted_mfu']:.1%}, {plan['hbm_bytes_per_chip'] / GIB:.1f} GiB, "
-            f"{plan['predicted_step_seconds']:.3f} s",
-            flush=True,
-        )
-        found.append((run, plan))
-    return found
+def _planned(run: PlannedRun, given: PlannedRun, slice_: Slice, steps: int) -> Found | None:
+    """The run with its plan, if it fits."""
+    print(f"  {', '.join(run.changes(given)) or 'as given'}: ", end="", flush=True)
+    try:
+        plan = plan_training(run, slice_, steps)
+    except DoesNotFit as error:
+        print(error, flush=True)
+        return None
+    memory = f"{plan['hbm_bytes_per_chip'] / GIB:.1f} GiB"
+    print(f"MFU {plan['predicted_mfu']:.1%}, {memory}, {plan['predicted_step_seconds']:.3f} s", flush=True)
+    return run, plan
 
 
-def _seconds(found: tuple[PlannedRun, dict[str, Any]]) -> float:
+def _seconds(found: Found) -> float:
     return found[1]["predicted_step_seconds"]

@@ -14,7 +14,7 @@ from cm3leon_jax.planning.compile import DoesNotFit, compile_training_step, memo
 from cm3leon_jax.planning.plan import describe, plan_training, smaller_runs, smallest_change_that_fits
 from cm3leon_jax.planning.run import PlannedRun
 from cm3leon_jax.planning.sampler import PlannedSampler, describe_sampler, plan_sampler
-from cm3leon_jax.planning.search import candidates, fastest, meshes
+from cm3leon_jax.planning.search import fastest, fitting, meshes
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.training.optimizer import OptimizerConfig
 from cm3leon_jax.training.step import StepConfig
@@ -121,8 +121,6 @@ def test_what_needs_less_memory_comes_least_costly_first():
         ["DecoderConfig.remat = 'full'", "StepConfig.per_device_batch_size = 2"],
         ["DecoderConfig.remat = 'full'", "StepConfig.per_device_batch_size = 1"],
     ]
-    at_once = {candidate.step.per_device_batch_size for candidate in candidates(run, SLICE)}
-    assert at_once == {1, 2, 4}
     copied = dataclasses.replace(run, mesh=MeshConfig())
     assert smaller_runs(copied, SLICE)[0].changes(copied) == ["AxisRules.embed = ('data', 'fsdp')"]
 
@@ -159,25 +157,54 @@ def test_other_meshes_keep_the_rows_of_a_chip_and_leave_out_what_cannot_fit():
     assert [run.rules.embed for run in meshes(large, slice_)] == [("data", "fsdp")] * 3
 
 
+def test_a_policy_that_saves_less_is_compiled_only_with_more_rows(monkeypatch, capsys):
+    def planned(run, slice_, steps):
+        most = {"none": 1, "dots": 1, "projections": 4}.get(run.model.remat, 16)
+        if run.step.per_device_batch_size > most:
+            raise DoesNotFit(17 * 2**30, 16 * 2**30)
+        return {"predicted_step_seconds": 1.0, "hbm_bytes_per_chip": 2**30, "predicted_mfu": 0.5}
+
+    monkeypatch.setattr("cm3leon_jax.planning.search.plan_training", planned)
+    run = dataclasses.replace(RUN, batch_size=32)
+    found = fitting(run, SLICE, steps=10)
+    assert [(each.model.remat, each.step.per_device_batch_size) for each, _ in found] == [
+        ("none", 1), ("projections", 4), ("attention", 8)
+    ]  # fmt: skip
+    compiled = capsys.readouterr().out.splitlines()
+    assert len(compiled) == 4 + 3 + 2 + 1  # none: 8, 4, 2, 1; dots: 8, 4, 2; projections: 8, 4; attention: 8
+    assert compiled[-1] == (
+        "  DecoderConfig.remat = 'attention', StepConfig.per_device_batch_size = 8: MFU 50.0%, 1.0 GiB, 1.000 s"
+    )
+    # A policy whose saved values alone do not fit is not compiled at all.
+    wide = dataclasses.replace(run, model=DecoderConfig(num_layers=32, d_model=4096, num_heads=32), length=4096)
+    fitting(wide, parse_slice("v5e-16"), steps=10)
+    assert "remat = 'none'" not in capsys.readouterr().out
+
+
 def test_the_search_takes_the_fastest_on_the_given_mesh_to_other_meshes(monkeypatch, capsys):
     def planned(run, slice_, steps):
-        if run.step.per_device_batch_size == 1:
+        if run.step.per_device_batch_size < 4:
             raise DoesNotFit(17 * 2**30, 16 * 2**30)
-        faster = run.model.remat == "dots", run.rules.embed is None, run.mesh.tensor == 2
+        faster = run.model.remat == "none", run.rules.embed is None, run.mesh.tensor == 2
         return {"predicted_step_seconds": 4.0 - sum(faster), "hbm_bytes_per_chip": 2**30, "predicted_mfu": 0.5}
 
     monkeypatch.setattr("cm3leon_jax.planning.search.plan_training", planned)
     best = fastest(dataclasses.replace(RUN, batch_size=64), parse_slice("v5e-16"), steps=10)
     assert best["predicted_step_seconds"] == 1.0
     assert best["changes"] == [
-        "DecoderConfig.remat = 'dots'", "StepConfig.per_device_batch_size = 4",
+        "DecoderConfig.remat = 'none'", "StepConfig.per_device_batch_size = 8",
         "MeshConfig.data = 4", "MeshConfig.fsdp = 2", "MeshConfig.tensor = 2", "AxisRules.embed = None",
     ]  # fmt: skip
-    printed = capsys.readouterr().out.splitlines()
-    assert (
-        "  DecoderConfig.remat = 'none', StepConfig.per_device_batch_size = 2: MFU 50.0%, 1.0 GiB, 4.000 s" in printed
-    )
-    assert len([line for line in printed if "needs 17.00 GiB a chip of 16.00 GiB" in line]) == 2
+
+
+def test_a_search_that_finds_nothing_says_so(monkeypatch, capsys):
+    def planned(run, slice_, steps):
+        raise DoesNotFit(17 * 2**30, 16 * 2**30)
+
+    monkeypatch.setattr("cm3leon_jax.planning.search.plan_training", planned)
+    with pytest.raises(UserError, match="nothing fits v5e-4; take a larger slice"):
+        fastest(RUN, SLICE, steps=10)
+    assert "needs 17.00 GiB a chip of 16.00 GiB" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("embed", [("data", "fsdp"), "fsdp", None])

@@ -33,7 +33,8 @@ def plan(
       cm3leon plan --gin_file models/7b --gin_file hardware/v5p_256 --gin_file runs/pretrain
 
     --slice TYPE plans for another slice than the hardware file's; --search looks for the fastest rows at once, remat
-    policy and mesh that fit; --json FILE keeps the plan. --sampler plans the sampling program as well: --sampler_rows
+    policy and mesh that fit; --json FILE keeps the plan. What does not fit is planned with the smallest change that
+    makes it fit, and ends with status 2. --sampler plans the sampling program as well: --sampler_rows
     images drawn at once by each copy of the model, a copy on --sampler_tensor chips (0: as few as it fits). How the
     estimates are made, and where they fail: docs/planning.md."""
     import pathlib
@@ -42,10 +43,10 @@ def plan(
 
     from cm3leon_jax.planning.chips import parse_slice
     from cm3leon_jax.planning.compile import DoesNotFit
-    from cm3leon_jax.planning.plan import describe, plan_training, smallest_change_that_fits
+    from cm3leon_jax.planning.plan import describe, plan_training
     from cm3leon_jax.planning.run import PlannedRun
     from cm3leon_jax.planning.sampler import IMAGE_TOKENS, PlannedSampler, describe_sampler, plan_sampler
-    from cm3leon_jax.planning.search import fastest
+    from cm3leon_jax.planning.search import fastest, smallest_change
     from cm3leon_jax.runtime.errors import UserError
     from cm3leon_jax.runtime.files import write_json
 
@@ -76,9 +77,14 @@ def plan(
             found = plan_training(run, target, loop.steps)
         except DoesNotFit as error:
             print(f"It {error}. Looking for the smallest change that makes it fit …", flush=True)
-            changes = smallest_change_that_fits(run, target)
-            advice = f"set {' and '.join(changes)}" if changes else "nothing but a larger slice helps"
-            raise UserError(f"the step does not fit {target.name}: it {error}; {advice}") from None
+            smaller = smallest_change(run, target, loop.steps)
+            advice = f"set {' and '.join(smaller['changes'])}" if smaller else "nothing but a larger slice helps"
+            message = f"the step does not fit {target.name}: it {error}; {advice}"
+            if smaller:
+                print(describe(smaller))
+            if json:
+                write_json(json, (smaller or {}) | {"error": message})
+            raise UserError(message) from None
     print(describe(found))
     if sampler:
         print("\nCompiling the sampling program …", flush=True)

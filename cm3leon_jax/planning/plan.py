@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from cm3leon_jax.model.config import training_flops_per_token
-from cm3leon_jax.model.remat import KEPT
 from cm3leon_jax.planning.chips import GIB, Slice
-from cm3leon_jax.planning.compile import DoesNotFit, compile_training_step
+from cm3leon_jax.planning.compile import compile_training_step
 from cm3leon_jax.planning.run import PlannedRun
 from cm3leon_jax.planning.schedule import KERNEL_EFFICIENCY
 
@@ -105,41 +104,6 @@ def table(lines: Sequence[tuple[str, str]], warnings: Sequence[str]) -> str:
     """Names with their texts in two columns, and the warnings below them."""
     width = max(len(name) for name, _ in lines)
     return "\n".join([*(f"{name:{width}}  {text}" for name, text in lines), *(f"note: {text}" for text in warnings)])
-
-
-def smaller_runs(run: PlannedRun, slice_: Slice) -> list[PlannedRun]:
-    """The run with one change more each time that needs less memory, the least costly first."""
-    found = [run]
-    if run.shards(slice_, ("data", "fsdp")) > run.shards(slice_, run.rules.embed):
-        found.append(dataclasses.replace(run, rules=dataclasses.replace(run.rules, embed=("data", "fsdp"))))
-    policies = list(KEPT)
-    here = policies.index(run.model.remat) if run.model.remat in policies else len(policies) - 1
-    for policy in policies[here + 1 :]:
-        found.append(dataclasses.replace(found[-1], model=dataclasses.replace(run.model, remat=policy)))
-    rows = run.rows_at_once(slice_)
-    while rows > 1:
-        rows //= 2
-        step = dataclasses.replace(run.step, per_device_batch_size=rows)
-        found.append(dataclasses.replace(found[-1], step=step))
-    return found[1:]
-
-
-def smallest_change_that_fits(run: PlannedRun, slice_: Slice) -> list[str] | None:
-    """The first of `smaller_runs` that the compiler fits into the chip, as gin bindings; None: a larger slice.
-
-    Prints what each one compiled needs.
-    """
-    for candidate in smaller_runs(run, slice_):
-        change = candidate.changes(run)
-        print(f"  with {' and '.join(change)}: ", end="", flush=True)
-        try:
-            compile_training_step(candidate, slice_)
-        except DoesNotFit as error:
-            print(error, flush=True)
-            continue
-        print("fits", flush=True)
-        return change
-    return None
 
 
 def _sorted(moved: dict[str, float]) -> dict[str, float]:

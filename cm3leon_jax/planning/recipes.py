@@ -8,7 +8,8 @@ from typing import Any
 
 from cm3leon_jax.planning.chips import GIB, parse_slice
 
-# (model, hardware file) -> a plan (`plan.plan_training`), or {"error": the line that `cm3leon plan` ended with}
+# (model, hardware file) -> what `cm3leon plan --json` wrote, a plan (`plan.plan_training`). Where the step does not fit
+# it has an `error`, and is the plan of the smallest change that fits, with its `changes`; or none, if no change helps.
 Plans = Mapping[tuple[str, str], dict[str, Any]]
 
 _HEAD = """# What to launch where
@@ -22,7 +23,8 @@ A row is launched with
 launch/tpu_run.sh NAME --type SLICE --config "models/MODEL hardware/HARDWARE runs/pretrain" --zone … --bucket … -- …
 ```
 `rows` are the rows of the batch that a chip has, and works through at once; `moved`: bytes a chip sends a step inside
-its slice, and to the other slice; `days`: {days}.
+its slice, and to the other slice; `days`: {days}. What does not fit as the files are has a star, and below the table
+what to set; its row is with that.
 """
 _COLUMNS = ("hardware", "chips", "rows", "remat", "memory", "moved", "step", "MFU", "tokens/s/chip", "days")
 
@@ -37,17 +39,17 @@ def page(plans: Plans, versions: str) -> str:
         sizes[model].append((hardware, plan))
     for model, found in sizes.items():
         rows = [_row(hardware, plan) for hardware, plan in sorted(found, key=lambda each: _order(each[0]))]
-        parts.append(f"## {model}\n" + "\n".join(_table(_COLUMNS, rows)))
-    return "\n".join(parts) + "\n"
+        parts.append(f"## {model}\n" + "\n".join([*_table(_COLUMNS, rows), *_notes(found)]) + "\n")
+    return "\n".join(parts)
 
 
 def _row(hardware: str, plan: dict[str, Any]) -> list[str]:
-    if "error" in plan:
-        return [hardware, plan["error"], *[""] * (len(_COLUMNS) - 2)]
+    if "chips" not in plan:
+        return [f"{hardware} *", *["-"] * (len(_COLUMNS) - 1)]
     settings, moved = plan["settings"], plan["collective_bytes"]
     inside, between = (sum(moved[network].values()) / 1e9 for network in ("ici", "dcn"))
     return [
-        hardware,
+        f"{hardware} *" if "error" in plan else hardware,
         str(plan["chips"]),
         f"{settings['batch_size'] // plan['chips']}, {settings['per_device_batch_size']}",
         settings["remat"],
@@ -58,6 +60,16 @@ def _row(hardware: str, plan: dict[str, Any]) -> list[str]:
         f"{plan['tokens_per_second_per_chip']:,.0f}",
         f"{plan['days']:.1f}",
     ]
+
+
+def _notes(found: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
+    lines = []
+    for hardware, plan in found:
+        if "error" in plan:
+            changes = " ".join(f'"--gin.{change}"' for change in plan.get("changes", []))
+            advice = f"add `{changes}`" if changes else "take a larger slice"
+            lines.append(f"- {hardware} *: {advice}")
+    return ["", *lines] if lines else []
 
 
 def _order(hardware: str) -> tuple[str, int, int]:

@@ -9,20 +9,17 @@ from cm3leon_jax.runtime.platform import seconds_running
 
 
 class Goodput:
-    """Counts from the start of the process, imports and compilation included. Restarts go on from `rows`, the metrics
-    logged so far: steps that were lost with a killed run (those after `resume_step`) took time, and made nothing."""
+    """Counts from the start of the process, imports and compilation included. A run that was started before goes on
+    from `rows`, the metrics logged so far."""
 
-    def __init__(
-        self, rows: Sequence[dict], resume_step: int, *, running: Callable[[], float] = seconds_running
-    ) -> None:
+    def __init__(self, rows: Sequence[dict], *, running: Callable[[], float] = seconds_running) -> None:
         counted = [row for row in rows if "train/seconds" in row]
         self._before = counted[-1]["train/seconds"] if counted else 0.0
         self._running = running
-        self._waited, self._since = 0.0, time.perf_counter()
-        self.went_back(rows, resume_step)
+        self._productive, self._waited, self._since = 0.0, 0.0, time.perf_counter()
 
-    def went_back(self, rows: Sequence[dict], step: int) -> None:
-        """What was done behind `step` counts no more as productive."""
+    def resumed(self, rows: Sequence[dict], step: int) -> None:
+        """The run goes on behind `step`: later steps, which were lost, took time and made nothing."""
         kept = [row for row in rows if "train/seconds" in row and row["step"] <= step]
         self._productive = kept[-1]["train/goodput"] * kept[-1]["train/seconds"] if kept else 0.0
 

@@ -20,7 +20,7 @@ from cm3leon_jax.runtime.devices import put_batch
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, as_path, check_writable, write_json
 from cm3leon_jax.runtime.hardware import HardwareConfig
-from cm3leon_jax.runtime.loop import run_loop
+from cm3leon_jax.runtime.loop import TrainingLoop
 from cm3leon_jax.runtime.settings import LoopConfig
 from cm3leon_jax.training.codebook_start import with_codebook
 from cm3leon_jax.training.evaluate import make_evaluate
@@ -111,9 +111,8 @@ def train_decoder(
     def rates(metrics: Mapping[str, float], steps_per_second: float) -> dict[str, float]:
         return throughput(config, length, metrics["tokens"] * steps_per_second, jax.device_count())
 
-    state = run_loop(
-        loop,
-        state=state,
+    state = TrainingLoop(
+        config=loop,
         train_step=make_train_step(
             config,
             vocabulary,
@@ -131,7 +130,7 @@ def train_decoder(
         evaluate=on_evaluation if evaluation else None,
         on_step=None if on_step is None else lambda step, state: on_step(step, state["params"]),
         rates=rates,
-    )
+    ).run(state)
     save_decoder(directory / "model", config, vocabulary, state["params"])
     summary: dict[str, float] = {"steps": loop.steps, "parameters": parameter_count(config)}
     if evaluation:

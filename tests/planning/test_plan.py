@@ -3,18 +3,20 @@
 import dataclasses
 import importlib.util
 import json
+import re
 
 import pytest
 
 from cm3leon_jax.cli import main
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.partitioning import AxisRules, MeshConfig
+from cm3leon_jax.planning.candidates import meshes, smaller_runs
 from cm3leon_jax.planning.chips import parse_slice
 from cm3leon_jax.planning.compile import DoesNotFit, compile_training_step, memory_error
-from cm3leon_jax.planning.plan import describe, plan_training, smaller_runs, smallest_change_that_fits
+from cm3leon_jax.planning.plan import describe, plan_training, settings_of
 from cm3leon_jax.planning.run import PlannedRun
 from cm3leon_jax.planning.sampler import PlannedSampler, describe_sampler, plan_sampler
-from cm3leon_jax.planning.search import fastest, fitting, meshes
+from cm3leon_jax.planning.search import fastest, fitting, smallest_change
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.training.optimizer import OptimizerConfig
 from cm3leon_jax.training.step import StepConfig
@@ -125,16 +127,64 @@ def test_what_needs_less_memory_comes_least_costly_first():
     assert smaller_runs(copied, SLICE)[0].changes(copied) == ["AxisRules.embed = ('data', 'fsdp')"]
 
 
-def test_the_smallest_change_is_the_first_that_the_compiler_fits(monkeypatch, capsys):
-    def compiled(run, slice_):
-        if run.step.per_device_batch_size != 2:
-            raise DoesNotFit(40 * 2**30, 16 * 2**30)
+def planned_if(fits):
+    """Stands in for the compiler: every plan that fits takes a second."""
 
-    monkeypatch.setattr("cm3leon_jax.planning.plan.compile_training_step", compiled)
-    assert smallest_change_that_fits(RUN, SLICE) == ["StepConfig.per_device_batch_size = 2"]
-    assert capsys.readouterr().out == "  with StepConfig.per_device_batch_size = 2: fits\n"
-    monkeypatch.setattr("cm3leon_jax.planning.plan.compile_training_step", lambda *_: compiled(RUN, SLICE))
-    assert smallest_change_that_fits(RUN, SLICE) is None
+    def planned(run, slice_, steps):
+        if not fits(run):
+            raise DoesNotFit(17 * 2**30, 16 * 2**30)
+        return {"predicted_step_seconds": 1.0, "hbm_bytes_per_chip": 2**30, "predicted_mfu": 0.5}
+
+    return planned
+
+
+def test_the_smallest_change_is_the_first_that_the_compiler_fits(monkeypatch, capsys):
+    monkeypatch.setattr(
+        "cm3leon_jax.planning.search.plan_training", planned_if(lambda run: run.step.per_device_batch_size == 2)
+    )
+    assert smallest_change(RUN, SLICE, steps=10)["changes"] == ["StepConfig.per_device_batch_size = 2"]
+    assert capsys.readouterr().out == "  StepConfig.per_device_batch_size = 2: MFU 50.0%, 1.0 GiB, 1.000 s\n"
+    monkeypatch.setattr("cm3leon_jax.planning.search.plan_training", planned_if(lambda run: False))
+    assert smallest_change(RUN, SLICE, steps=10) is None
+    assert "needs 17.00 GiB a chip of 16.00 GiB" in capsys.readouterr().out
+
+
+def test_the_command_plans_what_does_not_fit_with_the_smallest_change(monkeypatch, capsys, tmp_path):
+    def planned(run, slice_, steps):
+        if run.rows_at_once(slice_) > 4:
+            raise DoesNotFit(17 * 2**30, 16 * 2**30)
+        return {
+            "slice": slice_.name,
+            "chips": slice_.chips,
+            "settings": settings_of(run, slice_),
+            "hbm_bytes_per_chip": 2**30,
+            "hbm_capacity_bytes": 2**34,
+            "hbm": {"arguments": 2**29, "temporaries": 2**29},
+            "flops_per_chip": 1e15,
+            "collective_bytes": {"ici": {}, "dcn": {}},
+            "predicted_step_seconds": 1.0,
+            "seconds": {"computing": 1.0, "kernels": 0.0, "waiting": 0.0},
+            "predicted_mfu": 0.5,
+            "tokens_per_second_per_chip": 1e4,
+            "days": 1.0,
+            "steps": steps,
+            "tokens_per_step": 2**23,
+            "compile_seconds": 1.0,
+            "warnings": [],
+        }
+
+    monkeypatch.setenv("CM3LEON_PREPARED", "1")  # the process is not to start itself again
+    for module in ("plan", "search"):
+        monkeypatch.setattr(f"cm3leon_jax.planning.{module}.plan_training", planned)
+    files = [f"--gin_file={file}" for file in ("models/7b", "hardware/v5e_256", "runs/pretrain")]
+    written = tmp_path / "plan.json"
+    assert main(["plan", *files, f"--json={written}"]) == 2
+    found = json.loads(written.read_text())
+    assert found["changes"] == ["StepConfig.per_device_batch_size = 4"] and found["days"] == 1.0
+    output = capsys.readouterr()
+    assert output.err.strip() == f"cm3leon: {found['error']}"
+    assert found["error"].endswith("needs 17.00 GiB a chip of 16.00 GiB; set StepConfig.per_device_batch_size = 4")
+    assert re.search(r"to be set +StepConfig.per_device_batch_size = 4\n", output.out)
 
 
 def test_other_meshes_keep_the_rows_of_a_chip_and_leave_out_what_cannot_fit():
@@ -158,13 +208,12 @@ def test_other_meshes_keep_the_rows_of_a_chip_and_leave_out_what_cannot_fit():
 
 
 def test_a_policy_that_saves_less_is_compiled_only_with_more_rows(monkeypatch, capsys):
-    def planned(run, slice_, steps):
-        most = {"none": 1, "dots": 1, "projections": 4}.get(run.model.remat, 16)
-        if run.step.per_device_batch_size > most:
-            raise DoesNotFit(17 * 2**30, 16 * 2**30)
-        return {"predicted_step_seconds": 1.0, "hbm_bytes_per_chip": 2**30, "predicted_mfu": 0.5}
+    most = {"none": 1, "dots": 1, "projections": 4}
 
-    monkeypatch.setattr("cm3leon_jax.planning.search.plan_training", planned)
+    def fits(run):
+        return run.step.per_device_batch_size <= most.get(run.model.remat, 16)
+
+    monkeypatch.setattr("cm3leon_jax.planning.search.plan_training", planned_if(fits))
     run = dataclasses.replace(RUN, batch_size=32)
     found = fitting(run, SLICE, steps=10)
     assert [(each.model.remat, each.step.per_device_batch_size) for each, _ in found] == [
@@ -198,10 +247,7 @@ def test_the_search_takes_the_fastest_on_the_given_mesh_to_other_meshes(monkeypa
 
 
 def test_a_search_that_finds_nothing_says_so(monkeypatch, capsys):
-    def planned(run, slice_, steps):
-        raise DoesNotFit(17 * 2**30, 16 * 2**30)
-
-    monkeypatch.setattr("cm3leon_jax.planning.search.plan_training", planned)
+    monkeypatch.setattr("cm3leon_jax.planning.search.plan_training", planned_if(lambda run: False))
     with pytest.raises(UserError, match="nothing fits v5e-4; take a larger slice"):
         fastest(RUN, SLICE, steps=10)
     assert "needs 17.00 GiB a chip of 16.00 GiB" in capsys.readouterr().out

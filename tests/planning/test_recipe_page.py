@@ -17,17 +17,27 @@ PLAN = {
     "tokens_per_second_per_chip": 26_214.4,
     "days": 2.5,
 }
-DOES_NOT_FIT = {"error": "the step does not fit v5e-16: it needs 20 GiB; set DecoderConfig.remat = 'full'"}
+DOES_NOT_FIT = {"error": "the step does not fit v5e-16: it needs 200 GiB; nothing but a larger slice helps"}
+FITS_CHANGED = PLAN | {"error": "the step does not fit", "changes": ["StepConfig.per_device_batch_size = 2"]}
 
 
 def test_rows_are_sorted_by_slice_and_say_what_a_plan_says():
     two = PLAN | {"chips": 512, "collective_bytes": {"ici": {"all-gather": 2e9}, "dcn": {"all-reduce": 1.5e9}}}
-    plans = {("7b", "v5e_256_x2"): two, ("7b", "v5e_256"): PLAN, ("7b", "v5e_16"): DOES_NOT_FIT}
-    rows = [line for line in page(plans, "jax 1").splitlines() if line.startswith("| v5e")]
-    assert rows[0].startswith(f"| v5e_16 | {DOES_NOT_FIT['error']} |")
-    assert rows[1] == ("| v5e_256 | 256 | 8, 4 | dots | 3.0 of 16.0 GiB | 3 GB | 1.25 s | 50.0% | 26,214 | 2.5 |")
-    assert "| 2 GB + 1.5 GB |" in rows[2]
+    plans = {
+        ("7b", "v5e_256_x2"): two,
+        ("7b", "v5e_256"): PLAN,
+        ("7b", "v5e_32"): FITS_CHANGED,
+        ("7b", "v5e_16"): DOES_NOT_FIT,
+    }
+    text = page(plans, "jax 1")
+    rows = [line for line in text.splitlines() if line.startswith("| v5e")]
+    assert rows[0].startswith("| v5e_16 * | - |")
+    assert rows[1].startswith("| v5e_32 * | 256 |")
+    assert rows[2] == ("| v5e_256 | 256 | 8, 4 | dots | 3.0 of 16.0 GiB | 3 GB | 1.25 s | 50.0% | 26,214 | 2.5 |")
+    assert "| 2 GB + 1.5 GB |" in rows[3]
     assert len({row.count("|") for row in rows}) == 1
+    assert "- v5e_16 *: take a larger slice" in text
+    assert '- v5e_32 *: add `"--gin.StepConfig.per_device_batch_size = 2"`' in text
 
 
 def test_the_command_goes_on_from_finished_plans(tmp_path, monkeypatch, capsys):

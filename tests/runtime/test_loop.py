@@ -16,7 +16,7 @@ from toy_process import kill, seen, wait_for
 from cm3leon_jax.runtime.batches import batches_by_step, prefetched
 from cm3leon_jax.runtime.checkpoints import Checkpoints
 from cm3leon_jax.runtime.errors import EXIT_START_AGAIN, UserError
-from cm3leon_jax.runtime.loop import LoopConfig, run_loop
+from cm3leon_jax.runtime.loop import LoopConfig, TrainingLoop
 from cm3leon_jax.runtime.metrics import read_metrics
 
 STEPS = 45
@@ -93,9 +93,8 @@ def test_a_checkpoint_of_another_model_is_a_user_error(tmp_path):
 
 def test_evaluation_and_on_step_run_when_due(tmp_path):
     calls = []
-    run_loop(
-        LoopConfig(steps=5, log_every=2, evaluate_every=2, checkpoint_every=100),
-        state={"sum": jnp.zeros(())},
+    TrainingLoop(
+        config=LoopConfig(steps=5, log_every=2, evaluate_every=2, checkpoint_every=100),
         train_step=lambda state, batch: ({"sum": state["sum"] + batch}, {"loss": state["sum"]}),
         make_batches=batches_by_step(lambda step: np.float32(step)),
         directory=tmp_path,
@@ -104,11 +103,15 @@ def test_evaluation_and_on_step_run_when_due(tmp_path):
         evaluate=lambda state, step: {"state": float(state["sum"])},
         on_step=lambda step, state: calls.append(step),
         rates=lambda metrics, speed: {"double": 2 * metrics["loss"]},
-    )
+    ).run({"sum": jnp.zeros(())})
     assert calls == [2, 4, 5]
     rows = read_metrics(tmp_path)
     assert [row["eval/state"] for row in rows if "eval/state" in row] == [1.0, 6.0, 10.0]
     assert all(row["train/double"] == 2 * row["train/loss"] for row in rows if "train/loss" in row)
+
+
+def initial():
+    return {"step": jnp.zeros((), jnp.int32)}
 
 
 def steps_of(finite):
@@ -120,7 +123,6 @@ def steps_of(finite):
         return {"step": new}, {"loss": jnp.where(good == 1, 1.0, jnp.nan), "finite": good}
 
     return {
-        "state": {"step": jnp.zeros((), jnp.int32)},
         "train_step": train_step,
         "make_batches": batches_by_step(lambda step: step),
         "label": "toy",
@@ -132,7 +134,7 @@ def test_skipped_steps_are_named_at_once_and_too_many_in_a_row_stop_the_run(tmp_
     loop = LoopConfig(steps=30, log_every=7, checkpoint_every=10, max_skipped_in_a_row=3)
     bad = {1, 5, 6, 12, 21, 22, 23}
     with pytest.raises(UserError, match=r"not finite in 3 steps in a row, up to step 23: lower the learning rate"):
-        run_loop(loop, directory=tmp_path, **steps_of(lambda step: step not in bad))
+        TrainingLoop(config=loop, directory=tmp_path, **steps_of(lambda step: step not in bad)).run(initial())
 
     def rows():
         return [json.loads(line) for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
@@ -146,9 +148,11 @@ def test_skipped_steps_are_named_at_once_and_too_many_in_a_row_stop_the_run(tmp_
     assert [row["step"] for row in logged] == [7, 14, 21] and "train/finite" not in logged[0]
 
     # Started again behind step 20 it meets them again, and notes them once. Without a limit it goes on.
-    run_loop(
-        dataclasses.replace(loop, max_skipped_in_a_row=0), directory=tmp_path, **steps_of(lambda step: step not in bad)
-    )
+    TrainingLoop(
+        config=dataclasses.replace(loop, max_skipped_in_a_row=0),
+        directory=tmp_path,
+        **steps_of(lambda step: step not in bad),
+    ).run(initial())
     assert [row["step"] for row in rows()] == sorted(bad)
 
 
@@ -160,7 +164,7 @@ def test_a_mean_over_nothing_is_not_logged(tmp_path):
         {"step": state["step"] + 1},
         {name: jnp.float32(value) for name, value in metrics_of[batch + 1].items()},
     )
-    run_loop(LoopConfig(steps=2, log_every=1), directory=tmp_path, **arguments)
+    TrainingLoop(config=LoopConfig(steps=2, log_every=1), directory=tmp_path, **arguments).run(initial())
     first, second = read_metrics(tmp_path)
     assert first["train/loss"] == 1 and "train/rare" not in first
     assert np.isnan(second["train/loss"]) and second["train/rare"] == 2
@@ -168,14 +172,16 @@ def test_a_mean_over_nothing_is_not_logged(tmp_path):
 
 def test_the_steps_that_are_asked_for_are_profiled(tmp_path):
     loop = LoopConfig(steps=6, profile_steps="2:3")
-    run_loop(loop, directory=tmp_path, **steps_of(lambda step: True))
+    TrainingLoop(config=loop, directory=tmp_path, **steps_of(lambda step: True)).run(initial())
     (trace,) = (tmp_path / "profile").rglob("*.trace.json.gz")
     events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
     steps = {int(event["args"]["step_num"]) for event in events if event.get("name") == "train"}
     assert steps == {2, 3}
     for wrong in ("3:2", "0:2", "ten"):
         with pytest.raises(UserError, match="FIRST:LAST"):
-            run_loop(LoopConfig(steps=6, profile_steps=wrong), directory=tmp_path, **steps_of(lambda step: True))
+            TrainingLoop(
+                config=LoopConfig(steps=6, profile_steps=wrong), directory=tmp_path, **steps_of(lambda step: True)
+            ).run(initial())
 
 
 def test_a_loop_tells_where_its_time_went_and_shows_its_pictures(tmp_path, capsys):
@@ -186,13 +192,13 @@ def test_a_loop_tells_where_its_time_went_and_shows_its_pictures(tmp_path, capsy
         return step
 
     arguments = steps_of(lambda step: True) | {"make_batches": batches_by_step(slow)}
-    run_loop(
-        LoopConfig(steps=20, log_every=10),
+    TrainingLoop(
+        config=LoopConfig(steps=20, log_every=10),
         directory=tmp_path / "run",
         on_step=lambda step, state: {"drawn": tmp_path / "drawn.png"},
         rates=lambda metrics, speed: {"tokens_per_second": 12345.0, "mfu": 0.41},
         **arguments,
-    )
+    ).run(initial())
     for row in read_metrics(tmp_path / "run"):
         assert row["train/input_wait"] > 0.5 and 0 <= row["train/goodput"] <= 1 and row["train/seconds"] > 0
     (events,) = (tmp_path / "run/tensorboard").iterdir()

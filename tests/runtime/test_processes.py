@@ -79,7 +79,7 @@ def test_a_process_that_hangs_is_found_by_the_watchdog(tmp_path):
     assert [each.status for each in ended] == [EXIT_START_AGAIN] * 2, ended
     assert "step 3 took more than" in lines(ended[0].errors)[-1]
     stacks = list((tmp_path / "training").glob("stacks_*.txt"))
-    assert stacks and "run_loop" in stacks[0].read_text()
+    assert stacks and "runtime/loop.py" in stacks[0].read_text()
 
 
 def test_what_is_wrong_in_one_process_ends_all_alike_and_is_said_once(tmp_path):

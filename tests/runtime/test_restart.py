@@ -14,7 +14,7 @@ from toy_process import kill, seen, wait_for
 from cm3leon_jax.runtime.batches import batches_by_step
 from cm3leon_jax.runtime.checkpoints import Checkpoints
 from cm3leon_jax.runtime.errors import EXIT_START_AGAIN, StartAgain, UserError
-from cm3leon_jax.runtime.loop import LoopConfig, run_loop
+from cm3leon_jax.runtime.loop import LoopConfig, TrainingLoop
 from cm3leon_jax.runtime.metrics import read_metrics
 
 LOOP = LoopConfig(steps=60, log_every=5, checkpoint_every=10, keep_checkpoints=1, plateau_steps=10)
@@ -25,8 +25,8 @@ def falls_to_25(step, scale):
     return 10 - 0.1 * (step if step <= 25 or scale < 1 else 20)
 
 
-def arguments_of(loss_of, done):
-    """The arguments of a loop with given losses; (step, batch, learning rate's scale) of each step goes to `done`."""
+def train(config, directory, loss_of, done):
+    """A run with given losses; (step, batch, learning rate's scale) of each step goes to `done`."""
 
     def train_step(state, batch):
         step, scale = int(state["step"]) + 1, float(state["learning_rate_scale"])
@@ -35,13 +35,18 @@ def arguments_of(loss_of, done):
         metrics = {"loss": jnp.float32(loss), "finite": jnp.float32(np.isfinite(loss))}
         return state | {"step": jnp.int32(step)}, metrics
 
-    return {
-        "state": {"step": jnp.int32(0), "learning_rate_scale": jnp.float32(1)},
-        "train_step": train_step,
-        "make_batches": batches_by_step(lambda step: step + 1),
-        "label": "toy",
-        "saved_config": {},
-    }
+    return loop_of(config, directory, train_step).run({"step": jnp.int32(0), "learning_rate_scale": jnp.float32(1)})
+
+
+def loop_of(config, directory, train_step):
+    return TrainingLoop(
+        config=config,
+        train_step=train_step,
+        make_batches=batches_by_step(lambda step: step + 1),
+        directory=directory,
+        label="toy",
+        saved_config={},
+    )
 
 
 def steps(first, last, scale):
@@ -54,7 +59,7 @@ EXPECTED = [*steps(1, 35, 1.0), *steps(21, 60, 0.8)]
 
 def test_a_plateau_sends_the_run_back_with_a_lower_learning_rate(tmp_path, capsys):
     done = []
-    state = run_loop(LOOP, directory=tmp_path, **arguments_of(falls_to_25, done))
+    state = train(LOOP, tmp_path, falls_to_25, done)
     assert done == EXPECTED
     assert int(state["step"]) == 60 and float(state["learning_rate_scale"]) == pytest.approx(0.8)
     assert state["learning_rate_scale"].dtype == jnp.float32
@@ -73,7 +78,7 @@ def test_a_plateau_sends_the_run_back_with_a_lower_learning_rate(tmp_path, capsy
 
 def test_where_the_loss_falls_no_one_goes_back_and_nothing_is_kept_that_is_not_needed(tmp_path):
     done = []
-    run_loop(LOOP, directory=tmp_path, **arguments_of(lambda step, scale: 1 / step, done))
+    train(LOOP, tmp_path, lambda step, scale: 1 / step, done)
     assert done == steps(1, 60, 1.0)
     assert Checkpoints(tmp_path).steps() == [60] and not (tmp_path / "restarts.json").exists()
 
@@ -87,7 +92,7 @@ def bumpy(step, scale):
 
 def test_behind_a_restart_the_loss_must_fall_from_where_it_was_at_the_checkpoint(tmp_path):
     done = []
-    run_loop(LOOP, directory=tmp_path, **arguments_of(bumpy, done))
+    train(LOOP, tmp_path, bumpy, done)
     assert done == EXPECTED
 
 
@@ -101,8 +106,8 @@ def test_a_run_that_saved_its_state_in_between_goes_back_to_the_same_checkpoint(
 
     done = []
     with pytest.raises(StartAgain, match="at step 23"):
-        run_loop(LOOP, directory=tmp_path, **arguments_of(preempted_at_23, done))
-    run_loop(LOOP, directory=tmp_path, **arguments_of(bumpy, done))
+        train(LOOP, tmp_path, preempted_at_23, done)
+    train(LOOP, tmp_path, bumpy, done)
     assert done == EXPECTED
 
 
@@ -110,7 +115,7 @@ def test_too_many_skipped_steps_are_a_plateau(tmp_path):
     done = []
     loop = LoopConfig(steps=40, checkpoint_every=10, plateau_steps=1000, max_skipped_in_a_row=3)
     losses = lambda step, scale: 1 / step if step <= 25 or scale < 1 else np.nan  # noqa: E731
-    run_loop(loop, directory=tmp_path, **arguments_of(losses, done))
+    train(loop, tmp_path, losses, done)
     assert done == [*steps(1, 28, 1.0), *steps(21, 40, 0.8)]
 
 
@@ -118,20 +123,19 @@ def test_a_run_that_goes_back_in_vain_stops(tmp_path):
     done = []
     loop = LoopConfig(steps=99, checkpoint_every=10, plateau_steps=10, plateau_factor=0.5, plateau_restarts=2)
     with pytest.raises(UserError, match="not fallen since step 15, after 2 restarts with a lower learning rate"):
-        run_loop(loop, directory=tmp_path, **arguments_of(lambda step, _: max(1 / step, 1 / 15), done))
+        train(loop, tmp_path, lambda step, _: max(1 / step, 1 / 15), done)
     # Behind a restart the loss is to fall from where it was at the checkpoint. It does, up to step 15.
     assert done == [*steps(1, 25, 1.0), *steps(11, 25, 0.5), *steps(11, 25, 0.25)]
 
 
 def test_a_plateau_before_the_first_checkpoint_stops_the_run(tmp_path):
     with pytest.raises(UserError, match="not fallen since step 3, and no checkpoint is from before that"):
-        run_loop(LOOP, directory=tmp_path, **arguments_of(lambda step, _: abs(step - 3), []))
+        train(LOOP, tmp_path, lambda step, _: abs(step - 3), [])
 
 
 def test_a_model_without_a_learning_rate_to_lower_is_refused(tmp_path):
-    arguments = arguments_of(falls_to_25, []) | {"state": {"step": jnp.int32(0)}}
     with pytest.raises(UserError, match=r"plateau_steps is for the decoder's training; set it to 0 for the toy"):
-        run_loop(LOOP, directory=tmp_path, **arguments)
+        loop_of(LOOP, tmp_path, train_step=None).run({"step": jnp.int32(0)})
 
 
 class Killed(BaseException):
@@ -150,12 +154,12 @@ def test_a_run_killed_while_it_goes_back_still_does(tmp_path, monkeypatch):
     done = []
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Checkpoints, "drop_after", half_deleted)
-        run_loop(LOOP, directory=tmp_path, **arguments_of(falls_to_25, done))
+        train(LOOP, tmp_path, falls_to_25, done)
     assert done == EXPECTED[:35]
     with pytest.raises(Killed):
-        run_loop(LOOP, directory=tmp_path, **arguments_of(killed_at(24), done))
+        train(LOOP, tmp_path, killed_at(24), done)
     assert done == [*EXPECTED[:35], *steps(21, 24, 0.8)]  # and before anything of it was saved
-    run_loop(LOOP, directory=tmp_path, **arguments_of(falls_to_25, done))
+    train(LOOP, tmp_path, falls_to_25, done)
     assert done == [*EXPECTED[:35], *steps(21, 24, 0.8), *steps(21, 60, 0.8)]
     assert [row["step"] for row in read_metrics(tmp_path)] == [5, 10, 15, 20, 21, *range(25, 61, 5)]
 
@@ -176,8 +180,8 @@ def test_a_folder_whose_checkpoints_were_deleted_begins_anew(tmp_path):
     done = []
     loop = LoopConfig(steps=12, checkpoint_every=10)
     with pytest.raises(Killed):
-        run_loop(loop, directory=tmp_path, **arguments_of(killed_at(11), done))
-    run_loop(loop, directory=tmp_path, **arguments_of(falls_to_25, done))
+        train(loop, tmp_path, killed_at(11), done)
+    train(loop, tmp_path, falls_to_25, done)
     assert done == [*steps(1, 11, 1.0), *steps(11, 12, 1.0)]
 
 

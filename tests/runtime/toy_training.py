@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cm3leon_jax.runtime.errors import EXIT_START_AGAIN, StartAgain
-from cm3leon_jax.runtime.loop import LoopConfig, run_loop
+from cm3leon_jax.runtime.loop import LoopConfig, TrainingLoop
 
 
 def make_batches(position):
@@ -48,19 +48,20 @@ def main(directory: str, steps: int, pause: float = 0.0, largest_file: int = 0, 
         return new, metrics
 
     try:
-        run_loop(
-            LoopConfig(steps=steps, log_every=5, checkpoint_every=10, plateau_steps=plateau_steps),
-            state={
-                "w": jnp.full(5, 100.0),
-                "step": jnp.zeros((), jnp.int32),
-                "learning_rate_scale": jnp.ones(()),
-                "ballast": jax.random.normal(jax.random.key(1), (2**20,)),
-            },
+        TrainingLoop(
+            config=LoopConfig(steps=steps, log_every=5, checkpoint_every=10, plateau_steps=plateau_steps),
             train_step=train_step,
             make_batches=make_batches,
             directory=directory,
             label="toy",
             saved_config={"toy": 1},
+        ).run(
+            {
+                "w": jnp.full(5, 100.0),
+                "step": jnp.zeros((), jnp.int32),
+                "learning_rate_scale": jnp.ones(()),
+                "ballast": jax.random.normal(jax.random.key(1), (2**20,)),
+            }
         )
     except StartAgain:
         sys.exit(EXIT_START_AGAIN)

@@ -24,7 +24,7 @@ from cm3leon_jax.runtime.batches import batches_by_step
 from cm3leon_jax.runtime.devices import batch_sharded, data_mesh, put_batch, replicated
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, write_json
-from cm3leon_jax.runtime.loop import run_loop
+from cm3leon_jax.runtime.loop import TrainingLoop
 from cm3leon_jax.runtime.settings import LoopConfig
 from cm3leon_jax.tokenizers.text import TextTokenizer
 
@@ -64,16 +64,15 @@ def train_retriever(
     def evaluate(state: dict, _: int) -> dict[str, float]:
         return recall(Retriever(config, jax.device_get(state["params"]), text_tokenizer), evaluation)
 
-    state = run_loop(
-        loop,
-        state=init_state(config, training_config, loop.steps, mesh),
+    state = TrainingLoop(
+        config=loop,
         train_step=make_train_step(config, training_config, loop.steps, mesh),
         make_batches=batches_by_step(batch),
         directory=directory / "training",
         label="retriever",
         saved_config={"model": dataclasses.asdict(config), "training": dataclasses.asdict(training_config)},
         evaluate=evaluate,
-    )
+    ).run(init_state(config, training_config, loop.steps, mesh))
     if jax.process_index() == 0:
         Retriever(config, jax.device_get(state["params"]), text_tokenizer).save(directory / "model")
     if jax.process_count() > 1:

@@ -17,7 +17,7 @@ from cm3leon_jax.runtime.batches import batches_by_step
 from cm3leon_jax.runtime.devices import batch_sharded, data_mesh, put_batch, replicated
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, write_json, written_aside
-from cm3leon_jax.runtime.loop import run_loop
+from cm3leon_jax.runtime.loop import TrainingLoop
 from cm3leon_jax.runtime.settings import LoopConfig
 from cm3leon_jax.tokenizers.image import warm_start
 from cm3leon_jax.tokenizers.image.adversary import Metrics
@@ -59,9 +59,8 @@ def train_image_tokenizer(
         write_reconstructions(tokenizer.with_params(state["params"]), evaluation_images[:SHOWN_IMAGES], path)
         return {"reconstructions": path}
 
-    state = run_loop(
-        loop,
-        state=jax.device_put(_initial_state(trainer, batch_of_step), replicated(mesh)),
+    state = TrainingLoop(
+        config=loop,
         train_step=_compiled_step(trainer, mesh),
         make_batches=batches_by_step(lambda step: (step, batch_of_step(step))),
         directory=directory / "training",
@@ -69,7 +68,7 @@ def train_image_tokenizer(
         saved_config={"model": dataclasses.asdict(config), "training": dataclasses.asdict(training)},
         evaluate=evaluate if loop.evaluate_every else None,
         on_step=draw if loop.evaluate_every else None,
-    )
+    ).run(jax.device_put(_initial_state(trainer, batch_of_step), replicated(mesh)))
     tokenizer = tokenizer.with_params(state["params"])
     tokenizer.save(directory / "model")
     write_json(directory / "evaluation.json", evaluate_image_tokenizer(tokenizer, evaluation_images))

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+from cm3leon_jax.runtime.files import read_json_lines
+
 PROGRAM = pathlib.Path(__file__).with_name("toy_training.py")
 
 
@@ -18,7 +20,7 @@ def start(directory, steps, *, pause=0.0, largest_file=0, plateau_steps=0):
 
 def seen(directory):
     path = directory / "seen.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return read_json_lines(path)
 
 
 def wait_for(condition, process, seconds=60):

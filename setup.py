@@ -37,6 +37,7 @@ setuptools.setup(
         "tensorflow==2.20.*",
         "tensorflow-text==2.20.*",
         "array-record",
+        "pyarrow",
         "scann==1.4.2",
         "seqio==0.0.20",
         "tensorflow-datasets==4.9.10",

@@ -46,7 +46,6 @@ SIZES = {
         length=256,
         stack="unroll",
         loss_chunk=64,
-        per_device_batch_size=4,
     ),
     "d512": Case(layers=8, d_model=512, heads=8, vocabulary=1536, rows=8, length=256, stack="unroll"),
     "350m": Case(

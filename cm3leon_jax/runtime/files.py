@@ -96,6 +96,17 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def file_state(path: Path) -> tuple[int, float]:
+    """Size in bytes and time of change, which change with the contents; (0, 0) for what is not there."""
+    try:
+        state: Any = as_path(path).stat()
+    except (OSError, ValueError):
+        return 0, 0
+    if is_remote(path):
+        return state.length, state.mtime
+    return state.st_size, state.st_mtime_ns
+
+
 def check_writable(directory: Path) -> None:
     """Makes a directory and writes a small file there, for a moment. `UserError` where that fails: better now than at
     the first checkpoint."""

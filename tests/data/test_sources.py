@@ -7,8 +7,9 @@ import os
 import numpy as np
 import PIL.Image
 import pytest
+from sources import read_all
 
-from cm3leon_jax.data.sources import BadExample, fit_image, open_source
+from cm3leon_jax.data.sources import fit_image, open_source
 from cm3leon_jax.data.sources.images import UnreadableImage, decode_image
 from cm3leon_jax.runtime.errors import UserError
 
@@ -28,18 +29,6 @@ def write_jsonl(folder, rows):
 
 def open_folder(folder, **shares):
     return open_source(f"folder:{folder}", **({"validation_share": 0, "test_share": 0} | shares))
-
-
-def read_all(split):
-    """-> ({id: example}, {id: reason})."""
-    good, bad = {}, {}
-    for index in range(len(split)):
-        try:
-            example = split[index]
-            good[example.id] = example
-        except BadExample as error:
-            bad[error.id] = error.reason
-    return good, bad
 
 
 def test_jsonl_with_either_key_and_metadata(tmp_path):

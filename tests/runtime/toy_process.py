@@ -1,6 +1,5 @@
 """The toy training as a process of its own, to be killed."""
 
-import json
 import pathlib
 import subprocess
 import sys

@@ -4,23 +4,40 @@ from __future__ import annotations
 
 from cm3leon_jax.data.sources.batches import ImageBatches
 from cm3leon_jax.data.sources.example import BadExample, Source, SourceExample, SourceSplit
-from cm3leon_jax.data.sources.folder import FolderSource
+from cm3leon_jax.data.sources.folder import folder_source
 from cm3leon_jax.data.sources.images import fit_image
 from cm3leon_jax.runtime.errors import UserError
+
+KINDS = ("folder", "webdataset", "parquet", "scenes")
 
 __all__ = ["BadExample", "ImageBatches", "Source", "SourceExample", "SourceSplit", "fit_image", "open_source"]
 
 
 def open_source(spec: str, *, validation_share: float = 0.02, test_share: float = 0.02) -> Source:
-    """Opens "folder:PATH" (images with captions) or "scenes:DATA_DIR" (the embedded data set, already rendered).
+    """Opens a source by its name, KIND:WHERE:
 
-    The shares say how much of a folder is held out; scenes come with their own splits. Raises `UserError`.
+    - "folder:PATH": images with captions
+    - "webdataset:PATTERN": tar files as img2dataset writes them
+    - "parquet:PATTERN?image=NAME&caption=NAME": tables with images in a column
+    - "scenes:DATA_DIR": the embedded data set, already rendered
+
+    The shares say how much is held out; scenes come with their own splits. Raises `UserError`.
     """
-    kind, separator, path = spec.partition(":")
-    if not separator or not path or kind not in ("folder", "scenes"):
-        raise UserError(f"unknown source {spec!r}: name one as folder:PATH or scenes:DATA_DIR")
-    if kind == "folder":
-        return FolderSource(path, validation_share=validation_share, test_share=test_share)
-    from cm3leon_jax.data.sources.scenes import ScenesSource  # TensorFlow Datasets is imported only where it is needed
+    # What reads a kind is imported only where it is needed: TensorFlow Datasets and PyArrow take seconds.
+    kind, _, where = spec.partition(":")
+    shares = {"validation_share": validation_share, "test_share": test_share}
+    if kind not in KINDS or not where:
+        raise UserError(f"unknown source {spec!r}: name one as KIND:WHERE, where KIND is {', '.join(KINDS)}")
+    if kind == "webdataset":
+        from cm3leon_jax.data.sources.webdataset import webdataset_source
 
-    return ScenesSource(path)
+        return webdataset_source(where, **shares)
+    if kind == "parquet":
+        from cm3leon_jax.data.sources.parquet import parquet_source
+
+        return parquet_source(where, **shares)
+    if kind == "scenes":
+        from cm3leon_jax.data.sources.scenes import ScenesSource
+
+        return ScenesSource(where)
+    return folder_source(where, **shares)

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import collections
 import csv
-import dataclasses
 import json
 import pathlib
 import posixpath
 from collections.abc import Iterator
 from typing import Any
 
+from cm3leon_jax.data.sources.entries import Entry, bad_caption, printable
 from cm3leon_jax.runtime.errors import UserError
 
 IMAGE_KEYS = ("image", "file_name")
 CAPTION_KEYS = ("caption", "text")
 HOW_TO_CAPTION = "put captions.jsonl, captions.csv or a .txt beside each image there"
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One image with its caption, or the reason why it is none."""
-
-    id: str
-    path: str = ""  # of the image, below the folder; id up to a suffix
-    caption: str = ""
-    metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
-    reason: str = ""  # why it cannot be used; "" where it can
 
 
 def read_entries(folder: pathlib.Path, images: list[str]) -> list[Entry]:
@@ -96,23 +85,23 @@ def _from_rows(rows: Iterator[tuple[str, dict | str]], images: set[str]) -> Iter
         seen[path] += 1
         id = printable(path) if seen[path] == 1 else f"{printable(path)}#{seen[path]}"
         caption = _first(row, CAPTION_KEYS)
-        if reason := _bad_path(given, path, images) or _bad_caption(caption):
-            yield Entry(id, path, reason=reason)
+        if reason := _bad_path(given, path, images) or bad_caption(caption, where=" or ".join(CAPTION_KEYS)):
+            yield Entry(id, path, reason=reason, group=path)
         else:
             metadata = {key: value for key, value in row.items() if key not in IMAGE_KEYS + CAPTION_KEYS}
-            yield Entry(id, path, caption.strip(), metadata)
+            yield Entry(id, path, caption.strip(), metadata, group=path)
 
 
 def _from_texts(folder: pathlib.Path, images: list[str]) -> Iterator[Entry]:
     for path in images:
         try:
             caption = (folder / path).with_suffix(".txt").read_bytes().decode("utf-8-sig")
-            reason = _bad_caption(caption)
+            reason = bad_caption(caption, where="no .txt beside the image")
         except FileNotFoundError:
             caption, reason = "", "no caption: no .txt beside the image"
         except UnicodeDecodeError:
             caption, reason = "", "the caption is not UTF-8"
-        yield Entry(printable(path), path, caption.strip(), reason=reason)
+        yield Entry(printable(path), path, caption.strip(), reason=reason, group=path)
 
 
 def _first(row: dict, keys: tuple[str, ...]) -> Any:
@@ -124,18 +113,3 @@ def _bad_path(given: str, path: str, images: set[str]) -> str:
     if ".." in parts or not parts[0] or parts[0].endswith(":"):
         return "the path of the image leaves the folder: absolute paths and `..` are refused"
     return "" if path in images else "no image of a known type at this path"
-
-
-def _bad_caption(caption: Any) -> str:
-    if caption is None:
-        return f"no caption ({' or '.join(CAPTION_KEYS)})"
-    if not isinstance(caption, str):
-        return f"the caption is a {type(caption).__name__}, not text"
-    if not caption.strip():
-        return "the caption is empty"
-    return "" if printable(caption) == caption else "the caption is not valid Unicode"
-
-
-def printable(text: str) -> str:
-    """`text` with what UTF-8 cannot write (file names in another encoding) replaced by `?`."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -8,7 +8,7 @@ from cm3leon_jax.data.sources.folder import folder_source
 from cm3leon_jax.data.sources.images import fit_image
 from cm3leon_jax.runtime.errors import UserError
 
-KINDS = ("folder", "webdataset", "parquet", "scenes")
+FORMS = {"folder": "PATH", "webdataset": "PATTERN", "parquet": "PATTERN", "scenes": "DATA_DIR"}
 
 __all__ = ["BadExample", "ImageBatches", "Source", "SourceExample", "SourceSplit", "fit_image", "open_source"]
 
@@ -26,8 +26,9 @@ def open_source(spec: str, *, validation_share: float = 0.02, test_share: float 
     # What reads a kind is imported only where it is needed: TensorFlow Datasets and PyArrow take seconds.
     kind, _, where = spec.partition(":")
     shares = {"validation_share": validation_share, "test_share": test_share}
-    if kind not in KINDS or not where:
-        raise UserError(f"unknown source {spec!r}: name one as KIND:WHERE, where KIND is {', '.join(KINDS)}")
+    if kind not in FORMS or not where:
+        known = ", ".join(f"{kind}:{form}" for kind, form in FORMS.items())
+        raise UserError(f"unknown source {spec!r}: name one as {known}")
     if kind == "webdataset":
         from cm3leon_jax.data.sources.webdataset import webdataset_source
 

@@ -8,7 +8,7 @@ from cm3leon_jax.tokenizers.text import TextTokenizerConfig
 def train_text_tokenizer(source: str, directory: str, config: TextTokenizerConfig) -> None:
     """Trains SentencePiece on the captions of SOURCE -> DIRECTORY/model.
 
-    A source is named as folder:PATH, webdataset:PATTERN, parquet:PATTERN or scenes:PATH (docs/data.md)."""
+    A source is named as folder:PATH, webdataset:PATTERN, parquet:PATTERN, tfds:NAME or scenes:PATH (docs/data.md)."""
     from cm3leon_jax.commands.stage import run_stage
     from cm3leon_jax.data.sources import open_source
     from cm3leon_jax.tokenizers import text

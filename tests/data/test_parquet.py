@@ -106,7 +106,7 @@ def test_what_can_not_be_opened_says_what_to_do(tmp_path):
         "b/a.parquet?image=picture": "no column 'picture'; it has image, caption",
         "b/a.parquet?picture=image": "named with image, caption, id",
         "names.parquet": "holds string, not images",
-        "bad.parquet": "no row of",
+        "bad.parquet": "no example in",
         "cut.parquet": "cannot be read as parquet",
         "noise.parquet": "cannot be read as parquet",
         "absent.parquet": "no file",

@@ -8,7 +8,7 @@ from cm3leon_jax.data.sources.folder import folder_source
 from cm3leon_jax.data.sources.images import fit_image
 from cm3leon_jax.runtime.errors import UserError
 
-FORMS = {"folder": "PATH", "webdataset": "PATTERN", "parquet": "PATTERN", "scenes": "DATA_DIR"}
+FORMS = {"folder": "PATH", "webdataset": "PATTERN", "parquet": "PATTERN", "tfds": "NAME", "scenes": "DATA_DIR"}
 
 __all__ = ["BadExample", "ImageBatches", "Source", "SourceExample", "SourceSplit", "fit_image", "open_source"]
 
@@ -19,6 +19,7 @@ def open_source(spec: str, *, validation_share: float = 0.02, test_share: float 
     - "folder:PATH": images with captions
     - "webdataset:PATTERN": tar files as img2dataset writes them
     - "parquet:PATTERN?image=NAME&caption=NAME": tables with images in a column
+    - "tfds:NAME" or "tfds:FOLDER": a data set of TensorFlow Datasets that is prepared
     - "scenes:DATA_DIR": the embedded data set, already rendered
 
     The shares say how much is held out; scenes come with their own splits. Raises `UserError`.
@@ -37,6 +38,10 @@ def open_source(spec: str, *, validation_share: float = 0.02, test_share: float 
         from cm3leon_jax.data.sources.parquet import parquet_source
 
         return parquet_source(where, **shares)
+    if kind == "tfds":
+        from cm3leon_jax.data.sources.tfds import tfds_source
+
+        return tfds_source(where, **shares)
     if kind == "scenes":
         from cm3leon_jax.data.sources.scenes import ScenesSource
 

@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from cm3leon_jax.data.sources.example import BadExample, SourceExample, require_split
@@ -37,34 +37,48 @@ class Store(Protocol):
         """Changes when the image changes; it is not read for that."""
 
 
-class EntrySource:
+def held_out(entries: Iterable[Entry], *, validation_share: float, test_share: float) -> dict[str, list[Entry]]:
     """Entries in the splits "train", "validation" and "test".
 
     Of the groups, about `test_share` are the split "test" and `validation_share` the split "validation": by a hash of
-    each group's name, whatever else there is, so that added data moves nothing. Of several entries with one id the
-    first one counts.
+    each group's name, whatever else there is, so that added data moves nothing.
     """
+    if min(validation_share, test_share) < 0 or validation_share + test_share >= 1:
+        raise UserError(f"held-out shares {validation_share} and {test_share}: both are ≥ 0 and their sum is < 1")
+    splits: dict[str, list[Entry]] = {"train": [], "validation": [], "test": []}
+    for entry in entries:
+        digest = hashlib.blake2b(printable(entry.group or entry.id).encode(), digest_size=8).digest()
+        draw = int.from_bytes(digest, "little") / 2**64
+        held = "validation" if draw < test_share + validation_share else "train"
+        splits["test" if draw < test_share else held].append(entry)
+    return splits
 
-    splits = ("train", "validation", "test")
 
-    def __init__(
-        self, name: str, entries: Iterable[Entry], store: Store, *, validation_share: float, test_share: float
-    ):
-        if min(validation_share, test_share) < 0 or validation_share + test_share >= 1:
-            raise UserError(f"held-out shares {validation_share} and {test_share}: both are ≥ 0 and their sum is < 1")
+class EntrySource:
+    """Entries by split, with their images. Of several entries with one id the first one counts."""
+
+    def __init__(self, name: str, splits: dict[str, list[Entry]], store: Store):
         self.name = name
-        self._splits: dict[str, list[Entry]] = {split: [] for split in self.splits}
-        seen: collections.Counter[str] = collections.Counter()
-        for entry in entries:
-            seen[entry.id] += 1
-            if seen[entry.id] > 1:
-                entry = Entry(f"{entry.id} ({seen[entry.id]})", reason=f"its id {entry.id!r} was there before")
-            self._splits[_split_of(entry, validation_share, test_share)].append(entry)
         self._store = store
+        seen: collections.Counter[str] = collections.Counter()
+        self._splits = {
+            split: [_first_of_its_id(entry, seen) for entry in entries] for split, entries in splits.items()
+        }
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self._splits)
 
     def split(self, name: str) -> EntrySplit:
         require_split(self, name)
         return EntrySplit(self._splits[name], self._store)
+
+
+def _first_of_its_id(entry: Entry, seen: collections.Counter[str]) -> Entry:
+    seen[entry.id] += 1
+    if seen[entry.id] == 1:
+        return entry
+    return Entry(f"{entry.id} ({seen[entry.id]})", reason=f"its id {entry.id!r} was there before")
 
 
 class EntrySplit:
@@ -116,9 +130,18 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _split_of(entry: Entry, validation_share: float, test_share: float) -> str:
-    digest = hashlib.blake2b(printable(entry.group or entry.id).encode(), digest_size=8).digest()
-    draw = int.from_bytes(digest, "little") / 2**64
-    if draw < test_share:
-        return "test"
-    return "validation" if draw < test_share + validation_share else "train"
+def require_good(entries: Sequence[Entry], where: str, hint: str) -> None:
+    """`UserError` where no entry can be used."""
+    if all(entry.reason for entry in entries):
+        why = f" (the first: {entries[0].id}: {entries[0].reason})" if entries else ""
+        raise UserError(f"no example in {where} can be used{why}: {hint}")
+
+
+def by_captions(id: str, captions: Any, place: Any, metadata: dict[str, Any], *, where: str) -> Iterator[Entry]:
+    """The entries of an image with one caption or with several: `id`, `id#2`, …, held out together."""
+    for count, caption in enumerate(captions if isinstance(captions, list) else [captions]):
+        each = id if not count else f"{id}#{count + 1}"
+        if reason := bad_caption(caption, where=where):
+            yield Entry(each, reason=reason, group=id)
+        else:
+            yield Entry(each, place, caption.strip(), metadata, group=id)

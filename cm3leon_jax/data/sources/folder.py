@@ -6,7 +6,7 @@ import os
 import pathlib
 
 from cm3leon_jax.data.sources.captions import HOW_TO_CAPTION, read_entries
-from cm3leon_jax.data.sources.entries import EntrySource
+from cm3leon_jax.data.sources.entries import EntrySource, held_out
 from cm3leon_jax.data.sources.images import UnreadableImage
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import file_state
@@ -24,9 +24,8 @@ def folder_source(path: str, *, validation_share: float, test_share: float) -> E
     if not images:
         raise UserError(f"no images in {folder}: put {', '.join(IMAGE_SUFFIXES)} files with captions there")
     entries = read_entries(folder, images)
-    return EntrySource(
-        f"folder:{path}", entries, _Files(folder), validation_share=validation_share, test_share=test_share
-    )
+    splits = held_out(entries, validation_share=validation_share, test_share=test_share)
+    return EntrySource(f"folder:{path}", splits, _Files(folder))
 
 
 class _Files:

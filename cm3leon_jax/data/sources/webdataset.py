@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from cm3leon_jax.data.sources.entries import Entry, EntrySource, bad_caption, printable
+from cm3leon_jax.data.sources.entries import Entry, EntrySource, bad_caption, held_out, printable, require_good
 from cm3leon_jax.data.sources.images import UnreadableImage
 from cm3leon_jax.data.sources.patterns import find_files
 from cm3leon_jax.runtime.errors import UserError
@@ -55,15 +55,11 @@ def webdataset_source(pattern: str, *, validation_share: float, test_share: floa
             for part in progress(scanned, label="tar files", total=len(files), unit="files", delay=2.0)
             for entry in part
         ]
-    if all(entry.reason for entry in entries):
-        why = f" (the first: {entries[0].id}: {entries[0].reason})" if entries else ""
-        raise UserError(
-            f"no example in {pattern} can be used{why}: a key needs an image ({', '.join(IMAGE_PARTS)}) and"
-            " a .txt or a .json with `caption`"
-        )
-    return EntrySource(
-        f"webdataset:{pattern}", entries, _Tars(files), validation_share=validation_share, test_share=test_share
+    require_good(
+        entries, pattern, f"a key needs an image ({', '.join(IMAGE_PARTS)}) and a .txt or `caption` in a .json"
     )
+    splits = held_out(entries, validation_share=validation_share, test_share=test_share)
+    return EntrySource(f"webdataset:{pattern}", splits, _Tars(files))
 
 
 def _entries(number: int, path: str, name: str) -> Iterator[Entry]:

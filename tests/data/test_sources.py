@@ -238,6 +238,14 @@ def test_a_decompression_bomb_is_refused(monkeypatch, tmp_path):
         encoded(PIL.Image.new("RGB", (8, 8)), tmp_path)
 
 
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path):
+    path = tmp_path / "huge.png"
+    PIL.Image.new("1", (9000, 9000)).save(path)
+    data = path.read_bytes()
+    with pytest.raises(UnreadableImage, match="9000 x 9000 pixels, more than 80,000,000"):
+        decode_image(data[: len(data) // 2])  # cut off: decoding it would say something else
+
+
 @pytest.mark.parametrize("size", [(64, 64), (200, 100), (100, 200), (33, 47), (1, 500)])
 def test_fitted_images_are_the_central_square(size):
     width, height = size

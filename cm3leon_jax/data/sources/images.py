@@ -13,6 +13,9 @@ import PIL.ImageOps
 _DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
+MAX_PIXELS = 80_000_000  # several are decoded at once: 3 bytes each. Pillow's own limit is twice as high.
+
+
 class UnreadableImage(Exception):
     """The bytes are not a whole image; the message is the reason."""
 
@@ -26,9 +29,13 @@ def decode_image(data: bytes) -> np.ndarray:
         raise UnreadableImage("the image file is empty (0 bytes)")
     try:
         with PIL.Image.open(io.BytesIO(data)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UnreadableImage(f"the image has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
             image.load()
             _turn_upright(image)
             return np.asarray(_to_rgb(image))
+    except UnreadableImage:
+        raise
     except Exception as error:  # decoders meet broken bytes with errors of every type
         raise UnreadableImage(f"the image cannot be decoded ({_one_line(error)})") from None
 

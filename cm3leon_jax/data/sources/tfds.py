@@ -16,7 +16,7 @@ from cm3leon_jax.runtime.files import as_path, fingerprint
 from cm3leon_jax.runtime.progress import progress
 
 _SPLITS = {"val": "validation", "dev": "validation"}  # what others call them
-_PREPARE = "prepare it with `tfds build NAME --file_format=array_record`"
+_PREPARE = "prepare it with `tfds build {} --file_format=array_record`"
 
 
 def tfds_source(spec: str, *, validation_share: float, test_share: float) -> EntrySource:
@@ -54,7 +54,7 @@ def _opened(name: str) -> tfds.core.DatasetBuilder:
             f"no data set {name!r} ({reason}); give the name of one, or the folder of its version"
         ) from None
     if not builder.is_prepared():
-        raise UserError(f"{name} is not prepared below {builder.data_dir}: {_PREPARE}")
+        raise UserError(f"{name} is not prepared below {builder.data_dir}: {_PREPARE.format(name)}")
     return builder
 
 
@@ -72,7 +72,9 @@ class _Records:
             self.splits = {split: builder.as_data_source(split, decoders=undecoded) for split in builder.info.splits}
         except NotImplementedError:
             kind = getattr(builder.info.file_format, "value", "files")
-            raise UserError(f"{builder.info.full_name} is kept as {kind}, without random access: {_PREPARE}") from None
+            raise UserError(
+                f"{builder.info.full_name} is kept as {kind}, without random access: {_PREPARE.format(builder.name)}"
+            ) from None
         sizes = [(split, info.shard_lengths, info.num_bytes) for split, info in builder.info.splits.items()]
         self._state = fingerprint(builder.info.full_name, sizes)
 

@@ -52,14 +52,14 @@ def test_the_hubs_layout_in_several_files_and_row_groups(tmp_path):
 
 def test_named_columns_and_several_captions_a_row(tmp_path):
     columns = {
-        "picture": [image(0)[1], image(1)[1]],
-        "sentences": [["a cat", "a pet"], ["a dog"]],
-        "cocoid": [42, 43],
+        "picture": [image(0)[1], image(1)[1], image(2)[1]],
+        "sentences": [["a cat", "a pet"], ["a dog"], []],
+        "cocoid": [42, 43, 44],
     }
     write(tmp_path / "a.parquet", columns)
     source = opened(f"{tmp_path}/a.parquet?image=picture&caption=sentences&id=cocoid")
     good, bad = read_all(source.split("train"))
-    assert not bad
+    assert bad == {"44": "no caption (column sentences)"}
     assert {id: each.caption for id, each in good.items()} == {"42": "a cat", "42#2": "a pet", "43": "a dog"}
     assert good["42"].metadata == {} and np.array_equal(good["42#2"].image, image(0)[0])
     halves = opened(f"{tmp_path}/a.parquet?image=picture&caption=sentences&id=cocoid", test_share=0.5)
@@ -110,7 +110,7 @@ def test_what_can_not_be_opened_says_what_to_do(tmp_path):
         "cut.parquet": "cannot be read as parquet",
         "noise.parquet": "cannot be read as parquet",
         "absent.parquet": "no file",
-        "{.,b}/a.parquet": "rename one",
+        "{.,b}/a.parquet": "rename, or name a column",
     }.items():
         with pytest.raises(UserError, match=words.replace("?", r"\?")) as error:
             opened(f"{tmp_path}/{spec}")

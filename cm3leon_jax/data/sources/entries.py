@@ -139,7 +139,8 @@ def require_good(entries: Sequence[Entry], where: str, hint: str) -> None:
 
 def by_captions(id: str, captions: Any, place: Any, metadata: dict[str, Any], *, where: str) -> Iterator[Entry]:
     """The entries of an image with one caption or with several: `id`, `id#2`, …, held out together."""
-    for count, caption in enumerate(captions if isinstance(captions, list) else [captions]):
+    several = captions if isinstance(captions, list) else [captions]
+    for count, caption in enumerate(several or [None]):
         each = id if not count else f"{id}#{count + 1}"
         if reason := bad_caption(caption, where=where):
             yield Entry(each, reason=reason, group=id)

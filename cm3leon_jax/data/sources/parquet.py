@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 from cm3leon_jax.data.sources.columns import Columns, split_columns
 from cm3leon_jax.data.sources.entries import Entry, EntrySource, by_captions, held_out, printable, require_good
 from cm3leon_jax.data.sources.images import UnreadableImage
-from cm3leon_jax.data.sources.patterns import find_files
+from cm3leon_jax.data.sources.patterns import find_files, names_of
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import as_path, file_state
 from cm3leon_jax.runtime.progress import progress
@@ -35,10 +34,7 @@ def parquet_source(spec: str, *, validation_share: float, test_share: float) -> 
     """
     pattern, columns = split_columns(spec)
     files = find_files(pattern, ".parquet")
-    names = [os.path.basename(file).removesuffix(".parquet") for file in files]
-    if not columns.id and len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"{pattern} names two files {twice}.parquet: rename one, or name a column of ids (?id=NAME)")
+    names = names_of(files, ".parquet", instead=", or name a column of ids (?id=NAME)") if not columns.id else files
     entries: list[Entry] = []
     for number, file in enumerate(progress(files, label="parquet files", total=len(files), unit="files", delay=2.0)):
         entries += _entries(number, file, names[number], columns)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import os
 import re
 
 from cm3leon_jax.runtime.errors import UserError
@@ -13,7 +15,7 @@ _MOST_FILES = 1_000_000
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """ "a{00..02}.tar" -> a00.tar, a01.tar, a02.tar; "{a,b}/x" -> a/x, b/x; several braces give all combinations."""
+    """From "a{00..02}.tar" a00.tar, a01.tar, a02.tar; from "{a,b}/x" a/x, b/x; several braces give all combinations."""
     match = _BRACES.search(pattern)
     if not match:
         return [pattern]
@@ -47,3 +49,15 @@ def find_files(pattern: str, suffix: str) -> list[str]:
             )
         files += [str(each) for each in found]
     return list(dict.fromkeys(files))
+
+
+def names_of(files: list[str], suffix: str, instead: str = "") -> list[str]:
+    """The files' names without folders and suffix, for the ids of their examples. `UserError` where two are equal;
+    `instead` says what else than renaming helps."""
+    names = [os.path.basename(file).removesuffix(suffix) for file in files]
+    name, count = collections.Counter(names).most_common(1)[0]
+    if count > 1:
+        raise UserError(
+            f"{count} files are called {name}{suffix}, so their examples would have equal ids: rename{instead}"
+        )
+    return names

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from cm3leon_jax.data.sources.entries import Entry, EntrySource, bad_caption, held_out, printable, require_good
 from cm3leon_jax.data.sources.images import UnreadableImage
-from cm3leon_jax.data.sources.patterns import find_files
+from cm3leon_jax.data.sources.patterns import find_files, names_of
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import as_path, file_state
 from cm3leon_jax.runtime.progress import progress
@@ -45,9 +45,7 @@ def webdataset_source(pattern: str, *, validation_share: float, test_share: floa
     `.json`, which is the metadata otherwise.
     """
     files = find_files(pattern, ".tar")
-    names = [os.path.basename(file).removesuffix(".tar") for file in files]
-    if twice := next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None:
-        raise UserError(f"{pattern} names two files {twice}.tar, whose examples would have equal ids: rename one")
+    names = names_of(files, ".tar")
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         scanned = pool.map(lambda number: list(_entries(number, files[number], names[number])), range(len(files)))
         entries = [
@@ -84,7 +82,7 @@ def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 
 
 def _split_name(name: str) -> tuple[str, str]:
-    """ "below/12.Seg.PNG" -> ("below/12", "seg.png")."""
+    """The key and the part: of "below/12.Seg.PNG" ("below/12", "seg.png")."""
     folder, base = posixpath.split(name)
     key, _, part = base.partition(".")
     return posixpath.join(folder, key), part.lower()
@@ -119,7 +117,7 @@ def _check(member: tarfile.TarInfo) -> None:
     parts = member.name.replace("\\", "/").split("/")
     if ".." in parts or not parts[0] or parts[0].endswith(":"):
         raise ValueError("the name leaves the folder: absolute names and `..` are refused")
-    if not member.isreg() or member.sparse is not None:
+    if not member.isreg() or member.issparse():
         raise ValueError("links, devices and sparse files are refused")
 
 

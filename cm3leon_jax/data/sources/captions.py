@@ -10,7 +10,7 @@ import posixpath
 from collections.abc import Iterator
 from typing import Any
 
-from cm3leon_jax.data.sources.entries import Entry, bad_caption, printable
+from cm3leon_jax.data.sources.entries import Entry, bad_caption, leaves_folder, printable
 from cm3leon_jax.runtime.errors import UserError
 
 IMAGE_KEYS = ("image", "file_name")
@@ -109,7 +109,6 @@ def _first(row: dict, keys: tuple[str, ...]) -> Any:
 
 
 def _bad_path(given: str, path: str, images: set[str]) -> str:
-    parts = given.replace("\\", "/").split("/")
-    if ".." in parts or not parts[0] or parts[0].endswith(":"):
+    if leaves_folder(given):
         return "the path of the image leaves the folder: absolute paths and `..` are refused"
     return "" if path in images else "no image of a known type at this path"

@@ -28,7 +28,7 @@ class Columns(NamedTuple):
 
 
 def split_columns(spec: str) -> tuple[str, Columns]:
-    """ "DATA?image=picture&id=key" -> DATA, the names. `UserError` for other kinds than those of `Columns`."""
+    """From "DATA?image=picture&id=key" DATA and the names. `UserError` for other kinds than those of `Columns`."""
     where, _, query = spec.partition("?")
     given = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
     if unknown := sorted(given.keys() - set(Columns._fields)):

@@ -125,6 +125,12 @@ def bad_caption(caption: Any, *, where: str) -> str:
     return "" if printable(caption) == caption else "the caption is not valid Unicode"
 
 
+def leaves_folder(name: str) -> bool:
+    """Whether a name that others have written, with slashes of either kind, is absolute or goes up."""
+    parts = name.replace("\\", "/").split("/")
+    return ".." in parts or not parts[0] or parts[0].endswith(":")
+
+
 def printable(text: str) -> str:
     """`text` with what UTF-8 cannot write (file names in another encoding) replaced by `?`."""
     return text.encode("utf-8", "replace").decode("utf-8")

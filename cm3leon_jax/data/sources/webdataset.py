@@ -19,7 +19,15 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from cm3leon_jax.data.sources.entries import Entry, EntrySource, bad_caption, held_out, printable, require_good
+from cm3leon_jax.data.sources.entries import (
+    Entry,
+    EntrySource,
+    bad_caption,
+    held_out,
+    leaves_folder,
+    printable,
+    require_good,
+)
 from cm3leon_jax.data.sources.images import UnreadableImage
 from cm3leon_jax.data.sources.patterns import find_files, names_of
 from cm3leon_jax.runtime.errors import UserError
@@ -114,8 +122,7 @@ def _entry(tar: tarfile.TarFile, members: Iterator[tarfile.TarInfo], number: int
 
 def _check(member: tarfile.TarInfo) -> None:
     """ValueError for what no one writes who means well."""
-    parts = member.name.replace("\\", "/").split("/")
-    if ".." in parts or not parts[0] or parts[0].endswith(":"):
+    if leaves_folder(member.name):
         raise ValueError("the name leaves the folder: absolute names and `..` are refused")
     if not member.isreg() or member.issparse():
         raise ValueError("links, devices and sparse files are refused")

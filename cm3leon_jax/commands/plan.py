@@ -34,8 +34,8 @@ def plan(
 
     --slice TYPE plans for another slice than the hardware file's; --search looks for the fastest rows at once, remat
     policy and mesh that fit; --json FILE keeps the plan. What does not fit is planned with the smallest change that
-    makes it fit, and ends with status 2. --sampler plans the sampling program as well: --sampler_rows
-    images drawn at once by each copy of the model, a copy on --sampler_tensor chips (0: as few as it fits). How the
+    makes it fit, and ends with status 2. --sampler plans the sampling program as well: --sampler_rows images drawn at
+    once by each copy of the model, a copy on --sampler_tensor chips (0: as few as it fits). How the
     estimates are made, and where they fail: docs/planning.md."""
     import pathlib
 

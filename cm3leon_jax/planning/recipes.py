@@ -38,7 +38,8 @@ def page(plans: Plans, versions: str) -> str:
     for (model, hardware), plan in plans.items():
         sizes[model].append((hardware, plan))
     for model, found in sizes.items():
-        rows = [_row(hardware, plan) for hardware, plan in sorted(found, key=lambda each: _order(each[0]))]
+        found.sort(key=lambda each: _order(each[0]))
+        rows = [_row(hardware, plan) for hardware, plan in found]
         parts.append(f"## {model}\n" + "\n".join([*_table(_COLUMNS, rows), *_notes(found)]) + "\n")
     return "\n".join(parts)
 

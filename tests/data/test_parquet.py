@@ -107,14 +107,22 @@ def test_what_can_not_be_opened_says_what_to_do(tmp_path):
         "b/a.parquet?picture=image": "named with image, caption, id",
         "names.parquet": "holds string, not images",
         "bad.parquet": "no example in",
+        "{b/a,names}.parquet": "holds string, not images",
         "cut.parquet": "cannot be read as parquet",
         "noise.parquet": "cannot be read as parquet",
         "absent.parquet": "no file",
         "{.,b}/a.parquet": "rename, or name a column",
     }.items():
         with pytest.raises(UserError, match=words.replace("?", r"\?")) as error:
-            opened(f"{tmp_path}/{spec}")
+            opened(f"{tmp_path}/{spec}").split("train")
         assert "\n" not in str(error.value)
+
+
+def test_a_damaged_file_among_others_is_a_bad_example(tmp_path):
+    write(tmp_path / "a.parquet", {"image": [image()[1]], "caption": ["x"]})
+    (tmp_path / "b.parquet").write_bytes(b"PAR1" + bytes(100) + b"PAR1")
+    good, bad = read_all(opened(tmp_path).split("train"))
+    assert list(good) == ["a/0"] and "cannot be read as parquet" in bad["b.parquet"]
 
 
 def test_damage_inside_a_table_costs_its_row_group(tmp_path):

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from cm3leon_jax.data.sources.batches import ImageBatches
-from cm3leon_jax.data.sources.example import BadExample, Source, SourceExample, SourceSplit
+from cm3leon_jax.data.sources.entries import HeldOut
+from cm3leon_jax.data.sources.example import BadExample, Source, SourceExample, SourceShard, SourceSplit
 from cm3leon_jax.data.sources.folder import folder_source
 from cm3leon_jax.data.sources.images import fit_image
 from cm3leon_jax.runtime.errors import UserError
 
 FORMS = {"folder": "PATH", "webdataset": "PATTERN", "parquet": "PATTERN", "tfds": "NAME", "scenes": "DATA_DIR"}
 
-__all__ = ["BadExample", "ImageBatches", "Source", "SourceExample", "SourceSplit", "fit_image", "open_source"]
+__all__ = [
+    "BadExample",
+    "ImageBatches",
+    "Source",
+    "SourceExample",
+    "SourceShard",
+    "SourceSplit",
+    "fit_image",
+    "open_source",
+]
 
 
 def open_source(spec: str, *, validation_share: float = 0.02, test_share: float = 0.02) -> Source:
@@ -26,24 +36,24 @@ def open_source(spec: str, *, validation_share: float = 0.02, test_share: float 
     """
     # What reads a kind is imported only where it is needed: TensorFlow Datasets and PyArrow take seconds.
     kind, _, where = spec.partition(":")
-    shares = {"validation_share": validation_share, "test_share": test_share}
+    held_out = HeldOut(validation_share, test_share)
     if kind not in FORMS or not where:
         known = ", ".join(f"{kind}:{form}" for kind, form in FORMS.items())
         raise UserError(f"unknown source {spec!r}: name one as {known}")
     if kind == "webdataset":
         from cm3leon_jax.data.sources.webdataset import webdataset_source
 
-        return webdataset_source(where, **shares)
+        return webdataset_source(where, held_out)
     if kind == "parquet":
         from cm3leon_jax.data.sources.parquet import parquet_source
 
-        return parquet_source(where, **shares)
+        return parquet_source(where, held_out)
     if kind == "tfds":
         from cm3leon_jax.data.sources.tfds import tfds_source
 
-        return tfds_source(where, **shares)
+        return tfds_source(where, held_out)
     if kind == "scenes":
         from cm3leon_jax.data.sources.scenes import ScenesSource
 
         return ScenesSource(where)
-    return folder_source(where, **shares)
+    return folder_source(where, held_out)

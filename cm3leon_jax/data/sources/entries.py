@@ -7,10 +7,11 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from cm3leon_jax.data.sources.example import BadExample, SourceExample, require_split
 from cm3leon_jax.data.sources.images import UnreadableImage, decode_image
+from cm3leon_jax.data.sources.split_shards import SplitShard, shards_of_splits
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import fingerprint
 
@@ -37,21 +38,30 @@ class Store(Protocol):
         """Changes when the image changes; it is not read for that."""
 
 
-def held_out(entries: Iterable[Entry], *, validation_share: float, test_share: float) -> dict[str, list[Entry]]:
-    """Entries in the splits "train", "validation" and "test".
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """Which shares of the groups are the splits "validation" and "test"; the rest is "train".
 
-    Of the groups, about `test_share` are the split "test" and `validation_share` the split "validation": by a hash of
-    each group's name, whatever else there is, so that added data moves nothing.
+    A hash of each group's name says which, whatever else there is, so that added data moves nothing.
     """
-    if min(validation_share, test_share) < 0 or validation_share + test_share >= 1:
-        raise UserError(f"held-out shares {validation_share} and {test_share}: both are ≥ 0 and their sum is < 1")
-    splits: dict[str, list[Entry]] = {"train": [], "validation": [], "test": []}
-    for entry in entries:
-        digest = hashlib.blake2b(printable(entry.group or entry.id).encode(), digest_size=8).digest()
-        draw = int.from_bytes(digest, "little") / 2**64
-        held = "validation" if draw < test_share + validation_share else "train"
-        splits["test" if draw < test_share else held].append(entry)
-    return splits
+
+    validation: float = 0.02
+    test: float = 0.02
+    splits: ClassVar = ("train", "validation", "test")
+
+    def __post_init__(self) -> None:
+        if min(self.validation, self.test) < 0 or self.validation + self.test >= 1:
+            raise UserError(f"held-out shares {self.validation} and {self.test}: both are ≥ 0 and their sum is < 1")
+
+    def split(self, entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+        """The entries of each split, in their order."""
+        splits: dict[str, list[Entry]] = {name: [] for name in self.splits}
+        for entry in entries:
+            digest = hashlib.blake2b(printable(entry.group or entry.id).encode(), digest_size=8).digest()
+            draw = int.from_bytes(digest, "little") / 2**64
+            held = "validation" if draw < self.test + self.validation else "train"
+            splits["test" if draw < self.test else held].append(entry)
+        return splits
 
 
 class EntrySource:
@@ -72,6 +82,9 @@ class EntrySource:
     def split(self, name: str) -> EntrySplit:
         require_split(self, name)
         return EntrySplit(self._splits[name], self._store)
+
+    def shards(self, examples: int) -> list[SplitShard]:
+        return shards_of_splits(self, examples)
 
 
 def _first_of_its_id(entry: Entry, seen: collections.Counter[str]) -> Entry:

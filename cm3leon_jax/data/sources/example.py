@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,7 +44,28 @@ class SourceSplit(Protocol):
         """All captions in order, without decoding images; empty ones are passed over."""
 
 
+class SourceShard(Protocol):
+    """A piece of a source that one worker works through from its beginning to its end."""
+
+    @property
+    def name(self) -> str:
+        """Its own among the shards of its source, whatever data is added."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when its data changes; what was made of other data is not kept."""
+
+    @property
+    def size(self) -> int | None:
+        """How many examples it has, where that is known before they are read."""
+
+    def examples(self) -> Iterator[tuple[str, Callable[[], SourceExample]]]:
+        """(split, what reads the example) of each, in order. Reading raises `BadExample`; threads may do it."""
+
+
 class Source(Protocol):
+    """Random access to each split for training on images and captions; shards for going through all of it once."""
+
     @property
     def name(self) -> str:
         """What `open_source` was given."""
@@ -54,6 +75,9 @@ class Source(Protocol):
 
     def split(self, name: str) -> SourceSplit:
         """Raises `UserError` where there is no such split."""
+
+    def shards(self, examples: int) -> Sequence[SourceShard]:
+        """All of the source, in pieces of `examples` examples where it does not come in pieces."""
 
 
 def require_split(source: Source, name: str) -> None:

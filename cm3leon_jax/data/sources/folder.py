@@ -6,7 +6,7 @@ import os
 import pathlib
 
 from cm3leon_jax.data.sources.captions import HOW_TO_CAPTION, read_entries
-from cm3leon_jax.data.sources.entries import EntrySource, held_out
+from cm3leon_jax.data.sources.entries import EntrySource, HeldOut
 from cm3leon_jax.data.sources.images import UnreadableImage
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import file_state
@@ -14,7 +14,7 @@ from cm3leon_jax.runtime.files import file_state
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 
 
-def folder_source(path: str, *, validation_share: float, test_share: float) -> EntrySource:
+def folder_source(path: str, held_out: HeldOut) -> EntrySource:
     """`folder:PATH`: images in PATH and its sub-folders (not hidden ones), captions in one of three forms.
 
     An id is the image's path below the folder; all captions of an image stay in one split.
@@ -24,8 +24,7 @@ def folder_source(path: str, *, validation_share: float, test_share: float) -> E
     if not images:
         raise UserError(f"no images in {folder}: put {', '.join(IMAGE_SUFFIXES)} files with captions there")
     entries = read_entries(folder, images)
-    splits = held_out(entries, validation_share=validation_share, test_share=test_share)
-    return EntrySource(f"folder:{path}", splits, _Files(folder))
+    return EntrySource(f"folder:{path}", held_out.split(entries), _Files(folder))
 
 
 class _Files:

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cm3leon_jax.data.sources.columns import Columns, split_columns
-from cm3leon_jax.data.sources.entries import Entry, EntrySource, by_captions, held_out, printable, require_good
+from cm3leon_jax.data.sources.entries import Entry, HeldOut, by_captions, printable
+from cm3leon_jax.data.sources.files import FileSource
 from cm3leon_jax.data.sources.images import UnreadableImage
 from cm3leon_jax.data.sources.patterns import find_files, names_of
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import as_path, file_state
-from cm3leon_jax.runtime.progress import progress
 
 
 class Place(NamedTuple):
@@ -26,7 +26,7 @@ class Place(NamedTuple):
     row: int  # of the group
 
 
-def parquet_source(spec: str, *, validation_share: float, test_share: float) -> EntrySource:
+def parquet_source(spec: str, held_out: HeldOut) -> FileSource:
     """`parquet:PATTERN?image=NAME&caption=NAME&id=NAME`; a folder of parquet files, braces or `*`, columns if need be.
 
     The image column holds bytes, or {bytes, path}; the caption column a text, or several: then each is an example.
@@ -35,20 +35,31 @@ def parquet_source(spec: str, *, validation_share: float, test_share: float) -> 
     pattern, columns = split_columns(spec)
     files = find_files(pattern, ".parquet")
     names = names_of(files, ".parquet", instead=", or name a column of ids (?id=NAME)") if not columns.id else files
-    entries: list[Entry] = []
-    for number, file in enumerate(progress(files, label="parquet files", total=len(files), unit="files", delay=2.0)):
-        entries += _entries(number, file, names[number], columns)
-    require_good(entries, pattern, "look at its columns")
-    splits = held_out(entries, validation_share=validation_share, test_share=test_share)
-    return EntrySource(f"parquet:{spec}", splits, _Tables(files, columns))
+    try:  # a wrong name is better met before the work begins
+        _columns_of(files[0], _open(files[0]).schema_arrow, columns)
+    except _Damaged as damaged:
+        raise UserError(f"{files[0]}: {damaged}: copy it again or leave it out") from None
+    return FileSource(
+        f"parquet:{spec}",
+        files,
+        names,
+        lambda number: _entries(number, files[number], names[number], columns),
+        _Tables(files, columns),
+        held_out,
+        settings=columns._asdict(),
+        hint="look at its columns",
+    )
+
+
+class _Damaged(Exception):
+    """A file that is no parquet file, or a part of one; the message is the reason."""
 
 
 def _open(path: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(as_path(path).open("rb"))
     except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} cannot be read as parquet ({reason}): copy it again or leave it out") from None
+        raise _Damaged(f"the file cannot be read as parquet ({' '.join(str(error).split())})") from None
 
 
 def _columns_of(path: str, schema: pa.Schema, columns: Columns) -> Columns:
@@ -73,7 +84,11 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 def _entries(number: int, path: str, name: str, columns: Columns) -> Iterator[Entry]:
     """The rows of one file; of a row with several captions, one entry each."""
-    table = _open(path)
+    try:
+        table = _open(path)
+    except _Damaged as damaged:
+        yield Entry(f"{name}.parquet", reason=str(damaged))
+        return
     schema = table.schema_arrow
     columns = _columns_of(path, schema, columns)
     metadata = [f.name for f in schema if _is_plain(f.type) and f.name not in columns]
@@ -113,9 +128,9 @@ class _Tables:
         return (*self._file_state(place.file), *place)
 
     def _read_group(self, file: int, group: int) -> pa.ChunkedArray:
-        table = _open(self._files[file])
-        column = _columns_of(self._files[file], table.schema_arrow, self._columns).image
         try:
+            table = _open(self._files[file])
+            column = _columns_of(self._files[file], table.schema_arrow, self._columns).image
             return table.read_row_group(group, columns=[column]).column(0)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, _Damaged) as error:
             raise UnreadableImage(f"the row group is damaged ({' '.join(str(error).split())})") from None

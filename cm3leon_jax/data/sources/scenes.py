@@ -12,6 +12,7 @@ from cm3leon_jax.data.scenes.builder import MAKE_WITH, open_scenes
 from cm3leon_jax.data.scenes.examples import SPLITS
 from cm3leon_jax.data.sources.example import BadExample, SourceExample, require_split
 from cm3leon_jax.data.sources.images import UnreadableImage, decode_image
+from cm3leon_jax.data.sources.split_shards import SplitShard, shards_of_splits
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import fingerprint
 
@@ -28,6 +29,9 @@ class ScenesSource:
     def split(self, name: str) -> ScenesSplit:
         require_split(self, name)
         return ScenesSplit(self._builder, name)
+
+    def shards(self, examples: int) -> list[SplitShard]:
+        return shards_of_splits(self, examples)
 
 
 class ScenesSplit:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from cm3leon_jax.data.sources.columns import Columns, split_columns
-from cm3leon_jax.data.sources.entries import Entry, EntrySource, by_captions, held_out, printable, require_good
+from cm3leon_jax.data.sources.entries import Entry, EntrySource, HeldOut, by_captions, printable, require_good
 from cm3leon_jax.data.sources.images import UnreadableImage
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import as_path, fingerprint
@@ -19,7 +19,7 @@ _SPLITS = {"val": "validation", "dev": "validation"}  # what others call them
 _PREPARE = "prepare it with `tfds build {} --file_format=array_record`"
 
 
-def tfds_source(spec: str, *, validation_share: float, test_share: float) -> EntrySource:
+def tfds_source(spec: str, held_out: HeldOut) -> EntrySource:
     """`tfds:NAME?image=…&caption=…&id=…` or `tfds:FOLDER`: a prepared data set by name or by its folder.
 
     A feature inside another is written with a slash: `captions/text`, which COCO's need not name. Of a feature with
@@ -38,7 +38,7 @@ def tfds_source(spec: str, *, validation_share: float, test_share: float) -> Ent
     splits = {_SPLITS.get(split, split): list(_entries(tables, split, columns, plain)) for split in tables.splits}
     require_good([entry for entries in splits.values() for entry in entries], name, "look at its features")
     if list(splits) == ["train"]:
-        splits = held_out(splits["train"], validation_share=validation_share, test_share=test_share)
+        splits = held_out.split(splits["train"])
     return EntrySource(f"tfds:{spec}", splits, tables)
 
 

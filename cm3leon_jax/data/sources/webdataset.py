@@ -11,28 +11,18 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-import os
 import posixpath
 import tarfile
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from cm3leon_jax.data.sources.entries import (
-    Entry,
-    EntrySource,
-    bad_caption,
-    held_out,
-    leaves_folder,
-    printable,
-    require_good,
-)
+from cm3leon_jax.data.sources.entries import Entry, HeldOut, bad_caption, leaves_folder, printable
+from cm3leon_jax.data.sources.files import FileSource
 from cm3leon_jax.data.sources.images import UnreadableImage
 from cm3leon_jax.data.sources.patterns import find_files, names_of
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import as_path, file_state
-from cm3leon_jax.runtime.progress import progress
 
 IMAGE_PARTS = ("jpg", "jpeg", "png", "webp")
 _LARGEST_TEXT = 2**20  # bytes of a caption or of metadata
@@ -46,7 +36,7 @@ class Place(NamedTuple):
     size: int
 
 
-def webdataset_source(pattern: str, *, validation_share: float, test_share: float) -> EntrySource:
+def webdataset_source(pattern: str, held_out: HeldOut) -> FileSource:
     """`webdataset:PATTERN`, such as `webdataset:DATA/{00000..00099}.tar`, a folder of tar files, or `*`.
 
     An id is the name of the tar file without its suffix and the key. The caption is the `.txt`, or `caption` of the
@@ -54,18 +44,16 @@ def webdataset_source(pattern: str, *, validation_share: float, test_share: floa
     """
     files = find_files(pattern, ".tar")
     names = names_of(files, ".tar")
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        scanned = pool.map(lambda number: list(_entries(number, files[number], names[number])), range(len(files)))
-        entries = [
-            entry
-            for part in progress(scanned, label="tar files", total=len(files), unit="files", delay=2.0)
-            for entry in part
-        ]
-    require_good(
-        entries, pattern, f"a key needs an image ({', '.join(IMAGE_PARTS)}) and a .txt or `caption` in a .json"
+    return FileSource(
+        f"webdataset:{pattern}",
+        files,
+        names,
+        lambda number: _entries(number, files[number], names[number]),
+        _Tars(files),
+        held_out,
+        settings=None,
+        hint=f"a key needs an image ({', '.join(IMAGE_PARTS)}) and a .txt or `caption` in a .json",
     )
-    splits = held_out(entries, validation_share=validation_share, test_share=test_share)
-    return EntrySource(f"webdataset:{pattern}", splits, _Tars(files))
 
 
 def _entries(number: int, path: str, name: str) -> Iterator[Entry]:

@@ -11,11 +11,15 @@ from cm3leon_jax.retrieval.memory_bank import NOTHING
 from cm3leon_jax.retrieval.selection import Candidates, Neighbours, SelectionConfig, select
 from cm3leon_jax.runtime.errors import UserError
 
+_FIELDS = [field.name for field in dataclasses.fields(Neighbours)]
+_Found = tuple[np.ndarray, np.ndarray]  # ids [Q, K] and scores of one list
+
 
 class Bank(Protocol):
     """What of a `MemoryBank` is used."""
 
-    count: int
+    @property
+    def count(self) -> int: ...
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]: ...
 
@@ -37,7 +41,8 @@ def neighbours_of(
 
     `image_queries`, `text_queries` [Q, D]: embeddings of the queries' parts (for training with query dropout: see
     `Retriever.embed_texts`, `embed_images`); None or a row of zeros: there is no such part, and nothing is found by it.
-    Other arguments as for `select`. `chunk` queries are held in memory at a time.
+    Other arguments as for `select`. The bank is searched once for each depth, by all queries together; the embeddings
+    of what they found are held for `chunk` queries at a time, for fewer where the search is deeper.
     """
     config = config or SelectionConfig()
     given = image_queries if image_queries is not None else text_queries
@@ -50,12 +55,15 @@ def neighbours_of(
         np.full(len(given), NOTHING) if query_ids is None else query_ids,
         nothing if query_documents is None else query_documents,
     )
-    parts = [
-        _neighbours_of_chunk(bank, queries.rows(slice(start, start + chunk)), config, complete_ids)
-        for start in range(0, max(len(given), 1), chunk)
-    ]
-    fields = [field.name for field in dataclasses.fields(Neighbours)]
-    return Neighbours(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
+    depth = min(config.candidates, max(bank.count, 1))
+    deepest = min(config.max_candidates, max(bank.count, 1))
+    result = _search_and_select(bank, queries, depth, config, complete_ids, chunk)
+    while depth < deepest and (short := np.flatnonzero(_may_gain(result, queries))).size:
+        depth = min(2 * depth, deepest)
+        deeper = _search_and_select(bank, queries.rows(short), depth, config, complete_ids, chunk)
+        for name in _FIELDS:
+            getattr(result, name)[short] = getattr(deeper, name)
+    return result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,20 +77,6 @@ class _Queries:
         return _Queries(self.image[which], self.text[which], self.ids[which], self.documents[which])
 
 
-def _neighbours_of_chunk(
-    bank: Bank, queries: _Queries, config: SelectionConfig, complete_ids: np.ndarray | None
-) -> Neighbours:
-    depth = min(config.candidates, bank.count)
-    deepest = min(config.max_candidates, bank.count)
-    result = _search_and_select(bank, queries, depth, config, complete_ids)
-    while depth < deepest and (short := np.flatnonzero(_may_gain(result, queries))).size:
-        depth = min(2 * depth, deepest)
-        deeper = _search_and_select(bank, queries.rows(short), depth, config, complete_ids)
-        for field in dataclasses.fields(Neighbours):
-            getattr(result, field.name)[short] = getattr(deeper, field.name)
-    return result
-
-
 def _may_gain(result: Neighbours, queries: _Queries) -> np.ndarray:
     """Queries that lack documents in a list that there is something to search by: bool [Q]."""
     by_image = (result.by_image == NOTHING).any(axis=1) & queries.image.any(axis=1)
@@ -91,20 +85,43 @@ def _may_gain(result: Neighbours, queries: _Queries) -> np.ndarray:
 
 
 def _search_and_select(
-    bank: Bank, queries: _Queries, depth: int, config: SelectionConfig, complete_ids: np.ndarray | None
+    bank: Bank,
+    queries: _Queries,
+    depth: int,
+    config: SelectionConfig,
+    complete_ids: np.ndarray | None,
+    chunk: int,
 ) -> Neighbours:
-    return select(
-        _candidates(bank, queries.image, depth),
-        _candidates(bank, queries.text, depth),
-        config,
-        query_ids=queries.ids,
-        query_documents=queries.documents,
-        complete_ids=complete_ids,
-    )
+    by_image, by_text = _search(bank, (queries.image, queries.text), depth)
+    step = max(1, chunk * min(config.candidates, depth) // depth)
+    parts = []
+    for start in range(0, max(len(queries.ids), 1), step):
+        rows = slice(start, start + step)
+        each = queries.rows(rows)
+        parts.append(
+            select(
+                _candidates(bank, by_image, rows),
+                _candidates(bank, by_text, rows),
+                config,
+                query_ids=each.ids,
+                query_documents=each.documents,
+                complete_ids=complete_ids,
+            )
+        )
+    return Neighbours(*(np.concatenate([getattr(part, name) for part in parts]) for name in _FIELDS))
 
 
-def _candidates(bank: Bank, queries: np.ndarray, depth: int) -> Candidates:
-    ids, scores = bank.search(queries, depth)
-    absent = ~queries.any(axis=1)
-    ids[absent], scores[absent] = NOTHING, -np.inf
+def _search(bank: Bank, lists: tuple[np.ndarray, np.ndarray], depth: int) -> list[_Found]:
+    """Searches by both lists' queries [Q, D] at once -> ids [Q, depth] and scores of each; none for absent queries."""
+    queries = np.concatenate(lists)
+    present = queries.any(axis=1)
+    ids = np.full((len(queries), depth), NOTHING, np.int32)
+    scores = np.full((len(queries), depth), -np.inf, np.float32)
+    if present.any():
+        ids[present], scores[present] = bank.search(queries[present], depth)
+    return list(zip(np.split(ids, 2), np.split(scores, 2), strict=True))
+
+
+def _candidates(bank: Bank, found: _Found, rows: slice) -> Candidates:
+    ids, scores = found[0][rows], found[1][rows]
     return Candidates(ids, scores, bank.embeddings_of(ids))

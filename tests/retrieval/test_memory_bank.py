@@ -1,4 +1,4 @@
-"""The memory bank: recall of each kind of index, exact ids and scores, folders that can be moved, readable errors."""
+"""A memory bank of one shard: recall of each kind of index, exact ids and scores, folders that can be moved, errors."""
 
 import dataclasses
 import json
@@ -25,6 +25,11 @@ VECTORS = clustered(COUNT, 0)
 QUERIES = clustered(64, 1)
 
 
+def kind_of(bank: MemoryBank) -> str:
+    (live,) = bank.shards
+    return live.shard.kind
+
+
 @pytest.fixture(scope="module", params=KINDS)
 def bank(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp("bank") / request.param
@@ -37,7 +42,7 @@ def test_recall(bank):
     expected_ids = IDS[np.argsort(-(QUERIES @ VECTORS.T), axis=1, kind="stable")[:, :10]]
     assert ids.dtype == np.int32 and scores.dtype == np.float32 and ids.shape == scores.shape == (64, 10)
     hits = [len(set(found) & set(true)) / 10 for found, true in zip(ids, expected_ids, strict=True)]
-    assert np.mean(hits) >= (1.0 if bank.kind == "brute_force" else 0.98)
+    assert np.mean(hits) >= (1.0 if kind_of(bank) == "brute_force" else 0.98)
     assert (np.diff(scores, axis=1) <= 1e-6).all()
     by_id = dict(zip(IDS, VECTORS, strict=True))
     true_scores = [[by_id[index] @ query for index in row] for row, query in zip(ids, QUERIES, strict=True)]
@@ -52,8 +57,9 @@ def test_the_index_searches_more_until_it_finds_what_it_should(tmp_path):
     for goal in (0.0, 0.99):
         config = dataclasses.replace(careless, recall_goal=goal)
         found[goal] = MemoryBank.build(VECTORS, IDS, tmp_path / str(goal), encoder_fingerprint="abc", config=config)
-    assert found[0.0].config.leaves_searched == 1 and found[0.0].recall_at_10 < 0.9
-    assert found[0.99].config.leaves_searched > 1 and found[0.99].recall_at_10 >= 0.99
+    searched = {goal: bank.shards[0].shard.config.leaves_searched for goal, bank in found.items()}
+    assert searched[0.0] == 1 and found[0.0].recall_at_10 < 0.9
+    assert searched[0.99] > 1 and found[0.99].recall_at_10 >= 0.99
 
 
 def test_moved_folder_answers_the_same(bank, tmp_path):
@@ -63,7 +69,7 @@ def test_moved_folder_answers_the_same(bank, tmp_path):
         for file in moved.rglob("*"):
             assert file.is_dir() or str(moved.parent).encode() not in file.read_bytes()
         again = MemoryBank.load(moved, encoder_fingerprint="abc")
-        assert (again.kind, again.count, again.dim) == (bank.kind, COUNT, DIM)
+        assert (kind_of(again), again.count, again.dim) == (kind_of(bank), COUNT, DIM)
         assert again.recall_at_10 == bank.recall_at_10
         for found, before in zip(again.search(QUERIES, 10), expected, strict=True):
             np.testing.assert_array_equal(found, before)
@@ -76,7 +82,7 @@ def test_padding_and_depth(bank):
     assert (ids[:, -5:] == -1).all() and np.isneginf(scores[:, -5:]).all()
     for row, row_scores in zip(ids, scores, strict=True):
         there = row >= 0
-        assert len(set(row[there])) == there.sum() >= (COUNT if bank.kind != "tree" else 100)
+        assert len(set(row[there])) == there.sum() >= (COUNT if kind_of(bank) != "tree" else 100)
         assert (np.flatnonzero(there) == np.arange(there.sum())).all()  # what is missing stands last
         assert np.isneginf(row_scores[~there]).all()
     assert bank.search(QUERIES[:0], 4)[0].shape == (0, 4)
@@ -87,7 +93,8 @@ def test_embeddings_of(bank):
     ids = np.array([[IDS[5], -1], [IDS[0], IDS[COUNT - 1]]])
     found = bank.embeddings_of(ids)
     np.testing.assert_array_equal(found, [[VECTORS[5], np.zeros(DIM)], [VECTORS[0], VECTORS[-1]]])
-    np.testing.assert_array_equal(bank.embeddings, VECTORS)
+    np.testing.assert_array_equal(bank.ids, np.sort(IDS))
+    np.testing.assert_array_equal(np.concatenate(list(bank.blocks())), VECTORS[np.argsort(IDS)])
     for unknown in (4, 10**9):
         with pytest.raises(KeyError):
             bank.embeddings_of(np.array([unknown]))
@@ -112,7 +119,7 @@ def test_kind_by_size():
 def test_equal_documents_do_not_count_against_recall(tmp_path):
     same = np.repeat(VECTORS[:3], 20, axis=0)
     bank = MemoryBank.build(same, np.arange(60), tmp_path / "bank", encoder_fingerprint="x")
-    assert bank.recall_at_10 == 1.0 and bank.kind == "brute_force"
+    assert bank.recall_at_10 == 1.0 and kind_of(bank) == "brute_force"
 
 
 def test_largest_inner_product_not_smallest_angle(tmp_path):
@@ -130,6 +137,8 @@ def test_bad_input(bank, tmp_path):
         MemoryBank.load(tmp_path / "nothing")
     with pytest.raises(UserError, match="kind"):
         MemoryBankConfig(kind="hash")
+    with pytest.raises(UserError, match="documents_per_shard"):
+        MemoryBankConfig(documents_per_shard=0)
 
     def build(vectors, ids, **options):
         MemoryBank.build(vectors, ids, tmp_path / "bad", encoder_fingerprint="x", **options)
@@ -149,10 +158,26 @@ def test_bad_input(bank, tmp_path):
 
 def test_damaged_folder(tmp_path):
     bank = MemoryBank.build(VECTORS[:9], IDS[:9], tmp_path / "bank", encoder_fingerprint="x")
-    facts = json.loads((bank.directory / "bank.json").read_text())
-    (bank.directory / "bank.json").write_text(json.dumps(facts | {"count": 10}))
-    with pytest.raises(UserError, match="do not fit"):
-        MemoryBank.load(bank.directory)
-    (bank.directory / "ids.npy").unlink()
+    bank.remove(IDS[:2])
+    (live,) = bank.shards
+    manifest, facts = bank.directory / "bank.json", live.shard.directory / "shard.json"
+    for path, was, what in ((manifest, '"count": 9', "does not fit"), (facts, '"count": 9', "do not fit")):
+        whole = path.read_text()
+        path.write_text(whole.replace(was, '"count": 10'))
+        with pytest.raises(UserError, match=what):
+            MemoryBank.load(bank.directory)
+        path.write_text(whole)
+    codes = live.shard.directory / "index/scann_config.pb"
+    codes.rename(tmp_path / "away")
     with pytest.raises(UserError, match="cannot be read"):
+        MemoryBank.load(bank.directory).search(QUERIES, 1)
+    (tmp_path / "away").rename(codes)
+    for name in ("shard-00000.removed-2.npy", "shard-00000/ids.npy"):
+        (bank.directory / name).rename(tmp_path / "away")
+        with pytest.raises(UserError, match="cannot be read"):
+            MemoryBank.load(bank.directory)
+        (tmp_path / "away").rename(bank.directory / name)
+    assert MemoryBank.load(bank.directory).count == 7
+    manifest.write_text(json.dumps({"format": 1, "count": 9, "dim": DIM}))
+    with pytest.raises(UserError, match=r"another version.*cm3leon prepare"):
         MemoryBank.load(bank.directory)

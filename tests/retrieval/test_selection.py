@@ -19,6 +19,7 @@ class ExactBank:
 
     def __init__(self, embeddings, ids):
         self.embeddings, self.ids, self.count, self.searched = embeddings, ids, len(ids), []
+        self.most_held = 0
 
     def search(self, queries, k):
         self.searched.append((len(queries), k))
@@ -28,6 +29,7 @@ class ExactBank:
         return self.ids[rows].astype(np.int32), np.take_along_axis(scores, rows, axis=1)
 
     def embeddings_of(self, ids):
+        self.most_held = max(self.most_held, np.size(ids))
         row_of = {index: row for row, index in enumerate(self.ids)}
         zeros = np.zeros(self.embeddings.shape[1], np.float32)
         return np.array([[self.embeddings[row_of[i]] if i >= 0 else zeros for i in row] for row in ids])
@@ -146,10 +148,25 @@ def test_searches_deeper_only_for_queries_that_lack_documents():
     assert found.counts.tolist() == [1, 1] and not found.short.any()
     first = np.flatnonzero(bank.embeddings @ close[0] <= 0.9)[0]
     assert found.by_image[0, 0] == first
-    image_searches = bank.searched[::2]  # every other one is by text, of nothing
-    assert image_searches[0] == (2, 4) and image_searches[1:] == [(1, 8), (1, 16), (1, 32), (1, 64), (1, 128), (1, 256)]
+    assert bank.searched == [(2, 4), (1, 8), (1, 16), (1, 32), (1, 64), (1, 128), (1, 256)]
     limited = neighbours_of(bank, image_queries=close, config=dataclasses.replace(config, max_candidates=100))
     assert limited.counts.tolist() == [0] and limited.short.all()  # fewer, and it says so
+
+
+def test_a_bank_is_searched_once_for_each_depth_and_the_chunk_does_not_matter():
+    bank = ExactBank(ring(1000), np.arange(1000))
+    image = bank.embeddings[::20]
+    text = image[::-1] * (np.arange(50) % 7 > 0)[:, None]
+    config = SelectionConfig(candidates=32, max_candidates=256)
+    options = {"image_queries": image, "text_queries": text, "config": config}
+    found = [neighbours_of(bank, chunk=8, **options)]
+    assert bank.most_held == 8 * config.candidates
+    found.append(neighbours_of(bank, chunk=99, **options))
+    for field in dataclasses.fields(found[0]):
+        np.testing.assert_array_equal(*(getattr(each, field.name) for each in found))
+    half = len(bank.searched) // 2
+    assert bank.searched[:half] == bank.searched[half:] and bank.searched[0] == (50 + 42, 32)
+    assert [depth for _, depth in bank.searched[:half]] == [32, 64, 128, 256]
 
 
 def test_by_text_alone():

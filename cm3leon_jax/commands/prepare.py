@@ -16,30 +16,43 @@ def prepare(
     config: PrepareConfig,
     selection: SelectionConfig,
     memory_bank: MemoryBankConfig,
+    runner: str = "DirectRunner",
+    runner_options: str = "",
 ) -> None:
     """Turns the images and captions of SOURCE into documents for training, in DIRECTORY:
-    tokenized, embedded, without duplicates, indexed for retrieval, each with its neighbours."""
+    tokenized, embedded, without duplicates, indexed for retrieval, each with its neighbours.
+
+    Runs on Apache Beam, in this process unless told otherwise. In several of this machine:
+    --runner_options="--direct_running_mode=multi_processing --direct_num_workers=4".
+    On a cluster: --runner is Beam's name of it, --runner_options are its own (docs/data.md)."""
+    import functools
+    import shlex
+
     from cm3leon_jax.commands.stage import run_stage
     from cm3leon_jax.data.prepare import pipeline
+    from cm3leon_jax.data.prepare.job import load_models
     from cm3leon_jax.data.sources import open_source
-    from cm3leon_jax.retrieval.clip.retriever import Retriever
-    from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
-    from cm3leon_jax.tokenizers.text import TextTokenizer
 
-    opened = open_source(source)
-    models = (TextTokenizer.load(text_tokenizer), ImageTokenizer.load(image_tokenizer), Retriever.load(retriever))
+    models = functools.partial(load_models, text_tokenizer, image_tokenizer, retriever)
     run_stage(
         directory,
         "prepare",
         settings={
             "source": source,
-            "models": [model.fingerprint for model in models],
+            "models": list(models().fingerprints.values()),
             "config": config,
             "selection": selection,
             "memory_bank": memory_bank,
         },
         extendable={},
         work=lambda: pipeline.prepare(
-            opened, *models, f"{directory}/data", config, selection=selection, memory_bank=memory_bank
+            functools.partial(open_source, source),
+            models,
+            f"{directory}/data",
+            config,
+            selection=selection,
+            memory_bank=memory_bank,
+            runner=runner,
+            runner_options=shlex.split(runner_options),
         ),
     )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cm3leon_jax.data.sources import BadExample, ImageBatches, SourceExample
+from cm3leon_jax.data.sources.several import SeveralSplit
 from cm3leon_jax.runtime.errors import UserError
 
 
@@ -72,3 +73,30 @@ def test_nothing_usable_is_a_user_error():
         ImageBatches(Numbers(3, bad=range(3)), 4, 2, seed=0)(0)
     with pytest.raises(UserError, match="without examples"):
         ImageBatches(Numbers(0), 4, 2, seed=0)
+
+
+def test_weights_of_several_sources():
+    """Each has its share of the stream, exact in every thousand examples, and epochs of its own."""
+    split = SeveralSplit({0: Numbers(7), 1: Numbers(50)}, [0.25, 0.75])
+    batches = ImageBatches(split, 4, 100, seed=3)
+    stream = [batches._index(slot) for slot in range(1000)]
+    small, large = [index for index in stream if index < 7], [index for index in stream if index >= 7]
+    assert (len(small), len(large)) == (250, 750)
+    for epoch in range(35):
+        assert sorted(small[7 * epoch : 7 * epoch + 7]) == list(range(7))
+    assert sorted(large[:50]) == sorted(large[50:100]) == list(range(7, 57)) and large[:50] != large[50:100]
+    assert abs(sum(index < 7 for index in stream[:200]) - 50) < 25  # mixed, not one behind the other
+    wanted = [index if index < 7 else index - 7 for index in stream[500:600]]
+    assert numbers(batches(5)) == numbers(ImageBatches(split, 4, 100, seed=3)(5)) == wanted
+
+
+def test_without_weights_several_sources_are_one_behind_the_other():
+    split = SeveralSplit({0: Numbers(3), 2: Numbers(4)}, [None, None])
+    batches = ImageBatches(split, 4, 7, seed=0)
+    assert sorted(batches._index(slot) for slot in range(7)) == list(range(7))
+    assert [split[index].id for index in (2, 3)] == ["0/2", "2/0"]
+
+
+def test_a_weight_too_small_to_count_is_refused():
+    with pytest.raises(UserError, match="1/1000"):
+        ImageBatches(SeveralSplit({0: Numbers(3), 1: Numbers(3)}, [1e-5, 1.0]), 4, 7, seed=0)

@@ -1,19 +1,32 @@
 """Preparing: the same bytes every time, also after a kill; bad input left out and listed; neighbours by the rules."""
 
 import dataclasses
-import hashlib
+import functools
+import io
 import json
+import os
 import pathlib
+import signal
+import subprocess
+import sys
+import tarfile
+import textwrap
+import time
 
 import numpy as np
 import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from prepare_fakes import Hashes, Means, Source, Split, Words, image_of, models, numbers, vector
 
-from cm3leon_jax.data.prepare import PrepareConfig, parts, pipeline
+from cm3leon_jax.data.prepare import PrepareConfig, bank, duplicates, parts, pipeline, shards
+from cm3leon_jax.data.prepare.config import Settings
+from cm3leon_jax.data.prepare.job import Job, Models
 from cm3leon_jax.data.prepare.pipeline import prepare
 from cm3leon_jax.data.shards import PreparedData
-from cm3leon_jax.data.sources import BadExample, SourceExample
-from cm3leon_jax.retrieval.memory_bank import MemoryBank
+from cm3leon_jax.data.sources import open_source
+from cm3leon_jax.retrieval.memory_bank import MemoryBank, MemoryBankConfig
 from cm3leon_jax.retrieval.selection import SelectionConfig
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.vocabulary import Vocabulary
@@ -21,100 +34,22 @@ from cm3leon_jax.vocabulary import Vocabulary
 CONFIG = PrepareConfig(
     examples_per_shard=16, batch_size=6, max_caption_tokens=5, num_sentinels=8, vocabulary_multiple_of=64
 )
-DIM = 8
 
 
-def vector(*parts):
-    """A unit vector that is a pure function of the parts."""
-    seed = int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "little")
-    values = np.random.default_rng(seed).normal(size=DIM).astype(np.float32)
-    return values / np.linalg.norm(values)
+def png(number):
+    file = io.BytesIO()
+    PIL.Image.fromarray(image_of(number)).save(file, "PNG")
+    return file.getvalue()
 
 
-@dataclasses.dataclass
-class Words:
-    """A token a word."""
-
-    fingerprint: str = "words"
-    size: int = 100
-
-    def encode(self, text):
-        return np.array([3 + len(word) for word in text.split() if word != "#"], np.int32)
+BANK = MemoryBankConfig(documents_per_shard=20)  # two shards of a bank of 50
 
 
-@dataclasses.dataclass
-class Means:
-    """Four codes: the mean of each quarter of an 8x8 image."""
-
-    fingerprint: str = "means"
-    resolution: int = 8
-    num_codes: int = 256
-    grid: tuple = (2, 2)
-    calls: int = 0
-
-    def encode(self, images):
-        self.calls += 1
-        return images.reshape(-1, 2, 4, 2, 4, 3).mean((2, 4, 5)).astype(np.int32).reshape(-1, 4)
-
-
-@dataclasses.dataclass
-class Hashes:
-    """Embeddings at random, equal for equal things; dropping makes others."""
-
-    fingerprint: str = "hashes"
-    dim: int = DIM
-
-    def embed_texts(self, texts, drop_tokens=0.0, seed=0):
-        return np.stack([vector(text, drop_tokens, seed * bool(drop_tokens)) for text in texts])
-
-    def embed_images(self, images, drop_patches=0.0, seed=0):
-        return np.stack([vector(image.tobytes(), drop_patches, seed * bool(drop_patches)) for image in images])
-
-    def combine(self, text, image):
-        mean = text + image
-        return mean / np.linalg.norm(mean, axis=1, keepdims=True)
-
-
-def image_of(number):
-    return np.random.default_rng(number).integers(0, 256, (8, 10, 3), dtype=np.uint8)
-
-
-class Split:
-    """Example i has image and caption number `numbers[i]`; equal numbers are exact duplicates."""
-
-    def __init__(self, name, numbers, captions=None, bad=()):
-        self.name, self.numbers, self.captions_, self.bad = name, list(numbers), captions or {}, set(bad)
-
-    @property
-    def fingerprint(self):
-        return repr((self.numbers, self.captions_, self.bad))
-
-    def __len__(self):
-        return len(self.numbers)
-
-    def __getitem__(self, index):
-        id = f"{self.name}/{index}"
-        if index in self.bad:
-            raise BadExample(id, "broken")
-        number = self.numbers[index]
-        return SourceExample(id, image_of(number), self.captions_.get(index, f"caption {number}"), {"number": number})
-
-
-class Source:
-    name = "numbers"
-    splits = ("train", "validation")
-
-    def __init__(self, train, validation=None):
-        held_out = Split("validation", range(1000, 1007)) if validation is None else validation
-        self._splits = {"train": train, "validation": held_out}
-
-    def split(self, name):
-        return self._splits[name]
-
-
-def run(directory, source=None, *, text=None, image=None, retriever=None, config=CONFIG, **settings):
-    source = source or Source(Split("train", range(50)))
-    return prepare(source, text or Words(), image or Means(), retriever or Hashes(), directory, config, **settings)
+def run(directory, source=None, *, opener=None, image=None, config=CONFIG, **settings):
+    used = Models(Words(), image or Means(), Hashes())
+    return prepare(
+        opener or (lambda: source or numbers()), lambda: used, directory, config, memory_bank=BANK, **settings
+    )
 
 
 def contents(directory):
@@ -192,21 +127,24 @@ def test_running_twice_gives_the_same_bytes_and_the_second_time_in_place_does_no
     assert image.calls == 0 and (tmp_path / "notes.txt").exists()
 
 
-class Killed(BaseException):
-    """Not an Exception, as a signal is not."""
+class Killed(Exception):
+    pass
 
 
 @pytest.mark.parametrize(
     ("module", "name", "calls_before"),
     [
-        (pipeline, "make_part", 2),
-        (pipeline, "build_bank", 0),
-        (pipeline, "write_shards", 0),
-        (pipeline, "describe_shard", 2),
+        (parts, "_run_models", 7),
+        (duplicates, "write_json", 0),
+        (bank, "build_shard", 1),
+        (shards, "write_shard", 2),
+        (shards, "describe_shard", 3),
+        (pipeline, "remove", 2),
         (pipeline.os, "replace", None),
     ],
 )
 def test_a_killed_run_continues(prepared, tmp_path, monkeypatch, module, name, calls_before):
+    """Each stage ended by an error in the middle; what was whole by then is not made again."""
     image, calls, original = Means(), [], getattr(module, name)
 
     def killed(*arguments, **options):
@@ -217,7 +155,7 @@ def test_a_killed_run_continues(prepared, tmp_path, monkeypatch, module, name, c
             raise Killed
         return original(*arguments, **options)
 
-    with monkeypatch.context() as patched, pytest.raises(Killed):
+    with monkeypatch.context() as patched, pytest.raises((Killed, RuntimeError)):
         patched.setattr(module, name, killed)
         run(tmp_path, image=image)
     with pytest.raises(UserError, match="no manifest"):
@@ -226,13 +164,11 @@ def test_a_killed_run_continues(prepared, tmp_path, monkeypatch, module, name, c
     run(tmp_path, image=image)
     assert contents(tmp_path) == contents(prepared.directory)
     # Batches of 6: the parts of 16, 16, 16, 2 and 7 examples take 3, 3, 3, 1 and 2.
-    assert (before, image.calls) == ((6, 12) if name == "make_part" else (12, 12))
+    assert (before, image.calls) == ((7, 7 + 12 - 6) if name == "_run_models" else (12, 12))
 
 
 def test_a_kill_within_the_shards_keeps_those_that_are_whole(prepared, tmp_path, monkeypatch):
-    from cm3leon_jax.data.prepare import neighbours
-
-    written, original = [], neighbours.write_shard
+    written, original = [], shards.write_shard
 
     def write_shard(path, records):
         if len(written) == 2:
@@ -240,15 +176,76 @@ def test_a_kill_within_the_shards_keeps_those_that_are_whole(prepared, tmp_path,
         written.append(path.name)
         original(path, records)
 
-    with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(neighbours, "write_shard", write_shard)
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError):
+        patched.setattr(shards, "write_shard", write_shard)
         run(tmp_path)
     monkeypatch.setattr(
-        neighbours, "write_shard", lambda path, records: (written.append(path.name), original(path, records))
+        shards, "write_shard", lambda path, records: (written.append(path.name), original(path, records))
     )
     run(tmp_path)
     assert len(written) == len(set(written)) == 5
     assert contents(tmp_path) == contents(prepared.directory)
+
+
+SEVERAL = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
+
+
+@pytest.mark.parametrize(
+    ("runner", "options"),
+    [
+        ("DirectRunner", SEVERAL),
+        ("PortableRunner", ("--job_endpoint=embed", "--environment_type=LOOPBACK", "--sdk_worker_parallelism=2")),
+    ],
+)
+def test_other_workers_give_the_same_bytes(prepared, tmp_path, monkeypatch, runner, options):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*sys.path, os.path.dirname(__file__)]))
+    prepare(numbers, models, tmp_path, CONFIG, memory_bank=BANK, runner=runner, runner_options=options)
+    assert contents(tmp_path) == contents(prepared.directory)
+
+
+def test_kill_9_with_several_workers_then_continue(prepared, tmp_path):
+    script = textwrap.dedent(
+        f"""
+        import prepare_fakes, time
+        from test_prepare import BANK, CONFIG, SEVERAL, prepare
+
+        if __name__ == "__main__":
+            prepare(
+                prepare_fakes.numbers, prepare_fakes.slow_models, {str(tmp_path)!r}, CONFIG, memory_bank=BANK,
+                runner_options=SEVERAL,
+            )
+        """
+    )
+    path = os.pathsep.join([*sys.path, os.path.dirname(__file__)])
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": path}, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (whole := list(tmp_path.glob(".unfinished/parts/*"))) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    made = [path for path in whole if not path.name.startswith(".")]
+    assert len(made) < 5
+    run(tmp_path)
+    assert contents(tmp_path) == contents(prepared.directory)
+
+
+def test_an_error_of_a_worker_is_one_line(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(parts.Part, "write", full)
+    with pytest.raises(UserError, match=r"no space left for .*what is done is kept") as error:
+        run(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_runner_is_a_user_error(tmp_path):
+    with pytest.raises(UserError, match="Beam cannot run on 'NoRunner'"):
+        run(tmp_path, runner="NoRunner")
 
 
 def test_unfinished_work_for_other_inputs_is_not_continued(prepared, tmp_path, monkeypatch):
@@ -288,6 +285,63 @@ def test_bad_examples_and_duplicates_are_left_out_and_listed(tmp_path):
     assert bank.count == 17
 
 
+def test_near_duplicates_are_left_out(tmp_path):
+    """The same picture once more, brighter by a level, with the same words: not so with other words or no such wish."""
+
+    class Brighter(Split):
+        def __getitem__(self, index):
+            example = super().__getitem__(index)
+            brighter = np.minimum(example.image, 254) + (index >= 20)
+            return dataclasses.replace(example, image=brighter.astype(np.uint8))
+
+    captions = {20: "Caption 3!", 21: "another thing"}
+    data = run(tmp_path / "default", Source(Brighter("train", [*range(20), 3, 4], captions)))
+    rows = [json.loads(line) for line in (tmp_path / "default" / "quarantine.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["reason"]) for row in rows] == [
+        ("train/20", "nearly the same image as train/3, and the same caption")
+    ]
+    assert data.manifest["duplicates"] == 1 and data.manifest["quarantined"] == 0
+    exact = dataclasses.replace(CONFIG, near_duplicate_bits=-1)
+    kept = run(tmp_path / "exact", Source(Brighter("train", [*range(20), 3, 4], captions)), config=exact)
+    assert len(kept.split("train")) == 22
+
+
+def test_equal_ids_in_two_files(tmp_path):
+    """Files are read apart from each other, by several workers; of documents with one id the first stays."""
+    (tmp_path / "in").mkdir()
+    for name, number in (("a", 0), ("b", 100)):
+        rows = [{"image": png(number + row), "caption": f"{name} {row}", "id": f"{row % 30}"} for row in range(32)]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in" / f"{name}.parquet")
+    opener = functools.partial(open_source, f"parquet:{tmp_path / 'in'}?id=id")
+    data = run(tmp_path / "out", opener=opener, config=dataclasses.replace(CONFIG, max_bad_share=0.2))
+    rows = [json.loads(line) for line in (tmp_path / "out" / "quarantine.jsonl").read_text().splitlines()]
+    reasons = [row["reason"].split(" ", 2)[2] for row in rows]
+    assert sum(len(data.split(name)) for name in data.splits) == 30 and len(rows) == 34
+    assert set(reasons) == {f"'{number}' was there before" for number in range(30)}
+    assert (data.manifest["quarantined"], data.manifest["duplicates"]) == (4, 30)
+    assert all(data.split("train")[index].caption.startswith("a") for index in range(len(data.split("train"))))
+
+
+def test_shards_of_files_and_of_ranges_hold_the_same_documents(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name, numbers_ in (("a", range(20)), ("b", range(20, 45))):
+        with tarfile.open(tmp_path / "in" / f"{name}.tar", "w") as tar:
+            for number in numbers_:
+                for suffix, content in (("png", png(number)), ("txt", f"caption {number}".encode())):
+                    member = tarfile.TarInfo(f"{number}.{suffix}")
+                    member.size = len(content)
+                    tar.addfile(member, io.BytesIO(content))
+    opener = functools.partial(open_source, f"webdataset:{tmp_path / 'in'}", validation_share=0.2, test_share=0.2)
+    data = run(tmp_path / "out", opener=opener)
+    assert data.splits == ("train", "validation", "test")
+    assert [len(data.manifest["splits"][name]["shards"]) for name in data.splits] == [2, 2, 2]
+    source = opener()
+    for name in data.splits:
+        split = data.split(name)
+        assert [split[index].caption for index in range(len(split))] == list(source.split(name).captions())
+    assert sum(len(data.split(name)) for name in data.splits) == 45
+
+
 def test_too_much_bad_input_stops(tmp_path):
     source = Source(Split("train", range(50), bad=range(20, 30)))
     with pytest.raises(UserError, match=r"10 of 57 examples .* train/20: broken") as error:
@@ -319,8 +373,6 @@ def test_fewer_neighbours_where_the_rules_leave_none(tmp_path):
 
 
 def test_a_real_folder(tmp_path):
-    from cm3leon_jax.data.sources import open_source
-
     (tmp_path / "in").mkdir()
     for number in range(30):
         PIL.Image.fromarray(image_of(number)).save(tmp_path / "in" / f"{number:02d}.png")
@@ -337,7 +389,7 @@ def test_settings_out_of_range_are_user_errors(bad):
         PrepareConfig(**bad)
 
 
-def test_reading_ahead_does_not_hold_the_split(monkeypatch):
+def test_reading_ahead_does_not_hold_the_split():
     """At most two batches of decoded examples wait."""
     read = []
 
@@ -346,8 +398,9 @@ def test_reading_ahead_does_not_hold_the_split(monkeypatch):
             read.append(index)
             return super().__getitem__(index)
 
-    models = parts.Models(Words(), Means(), Hashes())
-    items = parts._read_ahead(Watched("train", range(100)), range(100), models, CONFIG)
+    settings = Settings(CONFIG, SelectionConfig(), MemoryBankConfig())
+    job = Job(lambda: Source(Watched("train", range(100))), models, settings, "nowhere").with_inputs()
+    items = parts._read_ahead(job, job.shards[0].examples())
     next(items)
     assert len(read) <= 2 * CONFIG.batch_size
     items.close()

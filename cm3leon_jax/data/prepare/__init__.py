@@ -1,4 +1,4 @@
-"""A source -> prepared documents: tokenized, embedded, deduplicated, with neighbours, in shards."""
+"""A source -> prepared documents: tokenized, embedded, deduplicated, with neighbours, in shards; on Apache Beam."""
 
 from cm3leon_jax.data.prepare.config import PrepareConfig
 

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 
+from cm3leon_jax.retrieval.memory_bank import MemoryBankConfig
+from cm3leon_jax.retrieval.selection import SelectionConfig
 from cm3leon_jax.runtime.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class PrepareConfig:
-    examples_per_shard: int = 4096  # of the source; a killed run does at most one shard's work again
+    examples_per_shard: int = 4096  # of a source that is not in files; a killed run does at most a shard's work again
     batch_size: int = 256  # examples a call of the image tokenizer and of the retriever
     seed: int = 0  # of the dropout in training queries
     query_drop: float = 0.2  # share of a training query's tokens and patches dropped before the search (CM3Leon §2.1)
     max_caption_tokens: int = 512  # longer captions are quarantined
     max_bad_share: float = 0.1  # of the examples; with more bad ones than this, preparing stops
+    # Of two images with the same caption (but for case and punctuation) the later one is left out, if their difference
+    # hashes differ in no more than so many of 256 bits. -1: only exact duplicates are.
+    near_duplicate_bits: int = 8
+    shards_per_search: int = 16  # a worker searches for the documents of so many shards at once
+    bank_memory_gib: float = 0.0  # of a worker, for the memory bank, which is searched piece by piece; 0: all of it
     num_sentinels: int = 512  # of the joint vocabulary
     vocabulary_multiple_of: int = 128  # rows of the embedding table are padded to a multiple of this
 
@@ -23,5 +30,17 @@ class PrepareConfig:
             if name in ("query_drop", "max_bad_share"):
                 if not 0 <= value <= 1:
                     raise UserError(f"PrepareConfig.{name} = {value}: give a share from 0 to 1")
-            elif name != "seed" and value < 1:
+            elif name == "near_duplicate_bits":
+                if not -1 <= value <= 256:
+                    raise UserError(f"PrepareConfig.{name} = {value}: give a number of bits from 0 to 256, or -1")
+            elif value < (0 if name == "bank_memory_gib" else 1) and name != "seed":
                 raise UserError(f"PrepareConfig.{name} = {value}: give at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """All that the result depends on besides the source and the models."""
+
+    prepare: PrepareConfig
+    selection: SelectionConfig
+    memory_bank: MemoryBankConfig

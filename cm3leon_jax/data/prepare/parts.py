@@ -1,57 +1,43 @@
-"""The first and long stage of preparing: examples of the source -> parts, one file for each shard to be.
+"""The first and long stage of preparing: the examples of a shard of the source -> parts, one for each split.
 
-A part holds what needs a model: text ids, image codes, embeddings, and the embeddings of the queries. It is written
-whole or not at all, so that a killed run continues at the part where it stopped.
+A part holds what needs a model: text ids, image codes, embeddings, and the embeddings of the queries; and what tells
+duplicates. The parts of a shard are written all or none, so that a killed run continues at the shard where it stopped.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-import hashlib
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgpack
 import numpy as np
 
-from cm3leon_jax.data.prepare.config import PrepareConfig
+from cm3leon_jax.data.prepare.job import Job, Models
+from cm3leon_jax.data.prepare.likeness import caption_key, difference_hash, digest
+from cm3leon_jax.data.prepare.workers import report
 from cm3leon_jax.data.records import PreparedDocument, encode_document
-from cm3leon_jax.data.sources import BadExample, SourceSplit, fit_image
-from cm3leon_jax.runtime.files import fingerprint, written_aside
+from cm3leon_jax.data.shards import BANK_SPLIT
+from cm3leon_jax.data.sources import BadExample, SourceExample, fit_image
+from cm3leon_jax.runtime.files import fingerprint, new_directory, read_json, write_json
 
-if TYPE_CHECKING:
-    from cm3leon_jax.retrieval.clip.retriever import Retriever
-    from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
-    from cm3leon_jax.tokenizers.text import TextTokenizer
-
-
-@dataclasses.dataclass(frozen=True)
-class Models:
-    text: TextTokenizer
-    image: ImageTokenizer
-    retriever: Retriever
-
-    @property
-    def fingerprints(self) -> dict[str, str]:
-        return {
-            "text": self.text.fingerprint,
-            "image": self.image.fingerprint,
-            "retriever": self.retriever.fingerprint,
-        }
+_SUMMARY_FILE = "summary.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """n documents of consecutive examples of one split, and the examples among them that cannot be used."""
+    """n documents of one shard and split, and the examples among them that cannot be used."""
 
     ids: list[str]
     records: list[bytes]  # documents without neighbours
     quarantined: list[list[str]]  # [id, reason]
     digests: np.ndarray  # uint64 [n], of image and caption: equal for exact duplicates
+    caption_keys: np.ndarray  # uint64 [n]: equal for captions that say the same
+    image_hashes: np.ndarray  # uint8 [n, 32]: few bits differ for images that look alike
     embeddings: np.ndarray  # float32 [n, D], of the documents: what the memory bank holds
     queries_by_image: np.ndarray  # float32 [n, D]
     queries_by_text: np.ndarray  # float32 [n, D]
@@ -60,12 +46,11 @@ class Part:
         fields = dict(vars(self))
         for name in _MATRICES:
             fields[name] = [fields[name].dtype.str, fields[name].shape, fields[name].tobytes()]
-        with written_aside(path) as aside:
-            aside.write_bytes(msgpack.packb(fields))
+        path.write_bytes(msgpack.packb(fields))
 
     @classmethod
-    def read(cls, path: pathlib.Path) -> Part:
-        fields = msgpack.unpackb(path.read_bytes())
+    def read(cls, job: Job, shard: int, split: str) -> Part:
+        fields = msgpack.unpackb(job.path("parts", f"{shard:05d}", f"{split}.msgpack").read_bytes())
         for name in _MATRICES:
             dtype, shape, data = fields[name]
             fields[name] = np.frombuffer(data, dtype).reshape(shape)
@@ -86,7 +71,33 @@ class Part:
         return cls(**joined)
 
 
-_MATRICES = ("digests", "embeddings", "queries_by_image", "queries_by_text")
+_MATRICES = (
+    "digests",
+    "caption_keys",
+    "image_hashes",
+    "embeddings",
+    "queries_by_image",
+    "queries_by_text",
+)
+
+
+def make_parts(job: Job, shard: int) -> None:
+    """Tokenizes and embeds the examples of a shard."""
+    parts = _make(job, shard)
+    with new_directory(job.path("parts", f"{shard:05d}")) as aside:
+        for split, part in parts.items():
+            part.write(aside / f"{split}.msgpack")
+        counts = {split: [len(part.ids), len(part.quarantined)] for split, part in parts.items()}
+        write_json(aside / _SUMMARY_FILE, counts)
+
+
+def part_counts(job: Job, shard: int) -> dict[str, tuple[int, int]] | None:
+    """Of each split that a shard has: its documents, and its examples that cannot be used. None: not made yet."""
+    path = job.path("parts", f"{shard:05d}", _SUMMARY_FILE)
+    if not path.exists():
+        return None
+    counts = read_json(path, what="summary", make_with="cm3leon prepare")
+    return {split: (documents, bad) for split, (documents, bad) in counts.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,69 +112,77 @@ class _Input:
     metadata: dict[str, Any]
 
 
-def make_part(
-    split: SourceSplit, examples: range, models: Models, config: PrepareConfig, *, query_drop: float, progress: Any
-) -> Part:
-    """Tokenizes and embeds the `examples` of a split; `progress` is a bar that hears of each.
+def _make(job: Job, shard: int) -> dict[str, Part]:
+    source, config = job.shards[shard], job.settings.prepare
+    inputs: dict[str, list[_Input]] = collections.defaultdict(list)
+    batches: dict[str, list[Part]] = collections.defaultdict(list)
+    quarantined: dict[str, list[list[str]]] = collections.defaultdict(list)
 
-    Of the tokens and patches of the queries for neighbours a share `query_drop` is dropped.
-    """
-    seed = int(fingerprint(config.seed, examples.start)[:7], 16)
-    quarantined: list[list[str]] = []
-    batches: list[Part] = []
-    inputs: list[_Input] = []
-    for item in _read_ahead(split, examples, models, config):
+    def run(split: str) -> None:
+        seed = int(fingerprint(config.seed, source.name, split, len(batches[split]))[:7], 16)
+        # Training queries are varied, so that the neighbours are not too alike; evaluation asks as a user does.
+        drop = config.query_drop if split == BANK_SPLIT else 0.0
+        batches[split].append(_run_models(inputs.pop(split), job.models, drop, seed))
+
+    for split, item in _read_ahead(job, source.examples()):
         if isinstance(item, BadExample):
-            quarantined.append([item.id, item.reason])
+            quarantined[split].append([item.id, item.reason])
         else:
-            inputs.append(item)
-        if len(inputs) == config.batch_size:
-            batches.append(_run_models(inputs, models, query_drop, seed + len(batches)))
-            inputs = []
-        progress.update()
-    if inputs:
-        batches.append(_run_models(inputs, models, query_drop, seed + len(batches)))
-    nothing = np.zeros((0, models.retriever.dim), np.float32)
-    rest = Part([], [], quarantined, np.zeros(0, np.uint64), nothing, nothing, nothing)
-    return Part.join([*batches, rest])
+            inputs[split].append(item)
+        if len(inputs[split]) == config.batch_size:
+            run(split)
+        report(1)
+    for split in [split for split, waiting in inputs.items() if waiting]:
+        run(split)
+    nothing = _nothing(job.models.retriever.dim)
+    return {
+        split: Part.join([*batches[split], dataclasses.replace(nothing, quarantined=quarantined[split])])
+        for split in sorted(batches.keys() | quarantined.keys())
+    }
+
+
+def _nothing(dim: int) -> Part:
+    vectors = np.zeros((0, dim), np.float32)
+    hashes = np.zeros(0, np.uint64)
+    return Part([], [], [], hashes, hashes, np.zeros((0, 32), np.uint8), vectors, vectors, vectors)
 
 
 def _read_ahead(
-    split: SourceSplit, examples: range, models: Models, config: PrepareConfig
-) -> Iterator[_Input | BadExample]:
+    job: Job, examples: Iterator[tuple[str, Callable[[], SourceExample]]]
+) -> Iterator[tuple[str, _Input | BadExample]]:
     """Examples in order, decoded by threads while the models run; at most two batches of them wait."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        waiting: collections.deque[Future[_Input | BadExample]] = collections.deque()
-        for index in examples:
-            waiting.append(pool.submit(_read, split, index, models, config))
-            if len(waiting) >= 2 * config.batch_size:
-                yield waiting.popleft().result()
+        waiting: collections.deque[tuple[str, Future[_Input | BadExample]]] = collections.deque()
+
+        def first() -> tuple[str, _Input | BadExample]:
+            split, future = waiting.popleft()
+            return split, future.result()
+
+        for split, read in examples:
+            waiting.append((split, pool.submit(_read, job, read)))
+            if len(waiting) >= 2 * job.settings.prepare.batch_size:
+                yield first()
         while waiting:
-            yield waiting.popleft().result()
+            yield first()
 
 
-def _read(split: SourceSplit, index: int, models: Models, config: PrepareConfig) -> _Input | BadExample:
+def _read(job: Job, read: Callable[[], SourceExample]) -> _Input | BadExample:
     try:
-        example = split[index]
+        example = read()
     except BadExample as bad:
         return bad
-    text = models.text.encode(example.caption)
+    text, longest = job.models.text.encode(example.caption), job.settings.prepare.max_caption_tokens
     if not len(text):
         return BadExample(example.id, "the text tokenizer makes no tokens of the caption")
-    if len(text) > config.max_caption_tokens:
-        return BadExample(example.id, f"the caption has {len(text)} tokens, more than {config.max_caption_tokens}")
-    image = fit_image(example.image, models.image.resolution)
-    digest = _digest(example.image, example.caption)
-    return _Input(example.id, example.caption, text, image, digest, example.metadata)
-
-
-def _digest(image: np.ndarray, caption: str) -> int:
-    digest = hashlib.blake2b(f"{image.shape} {caption}".encode(), digest_size=8)
-    digest.update(np.ascontiguousarray(image).data)
-    return int.from_bytes(digest.digest(), "little")
+    if len(text) > longest:
+        return BadExample(example.id, f"the caption has {len(text)} tokens, more than {longest}")
+    image = fit_image(example.image, job.models.image.resolution)
+    exact = digest(example.image, example.caption)
+    return _Input(example.id, example.caption, text, image, exact, example.metadata)
 
 
 def _run_models(inputs: list[_Input], models: Models, query_drop: float, seed: int) -> Part:
+    """Of the tokens and patches of the queries for neighbours a share `query_drop` is dropped."""
     retriever = models.retriever
     captions = [item.caption for item in inputs]
     images = np.stack([item.image for item in inputs])
@@ -191,6 +210,8 @@ def _run_models(inputs: list[_Input], models: Models, query_drop: float, seed: i
         records=records,
         quarantined=[],
         digests=np.array([item.digest for item in inputs], np.uint64),
+        caption_keys=np.array([caption_key(caption) for caption in captions], np.uint64),
+        image_hashes=np.stack([difference_hash(image) for image in images]),
         embeddings=retriever.combine(by_text, by_image),
         queries_by_image=retriever.embed_images(images, query_drop, seed) if query_drop else by_image,
         queries_by_text=retriever.embed_texts(captions, query_drop, seed) if query_drop else by_text,

@@ -1,66 +1,53 @@
-"""What is left out of the prepared data, and why: examples that cannot be used, and exact duplicates."""
+"""What is left out of the prepared data, and why: examples that cannot be used, and duplicates."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import pathlib
+from collections.abc import Iterator
 
-import numpy as np
-
-from cm3leon_jax.data.prepare.parts import Part
-from cm3leon_jax.runtime.files import written_aside
+from cm3leon_jax.data.prepare.duplicates import left_out
+from cm3leon_jax.data.prepare.job import Job
+from cm3leon_jax.data.prepare.parts import Part, part_counts
+from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.runtime.files import Path, written_aside
 
 QUARANTINE_FILE = "quarantine.jsonl"
 
 
-@dataclasses.dataclass(frozen=True)
-class Survey:
-    keep: dict[str, list[np.ndarray]]  # of each split, for each part: bool [n], which documents stay
-    rows: list[dict[str, str]]  # {"split", "id", "reason"} of each example that does not
-    duplicates: int
-
-    @property
-    def quarantined(self) -> int:
-        """Examples that could not be used; duplicates are not among them."""
-        return len(self.rows) - self.duplicates
-
-
-def write_quarantine(path: pathlib.Path, rows: list[dict[str, str]]) -> None:
-    """Writes a line of JSON for each example that is left out."""
-    with written_aside(path) as aside:
-        aside.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+def check_bad_share(job: Job) -> int:
+    """-> how many examples cannot be used. `UserError` where it is a larger share than is allowed; they are listed."""
+    counts = [count for shard in range(len(job.shards)) for count in (part_counts(job, shard) or {}).values()]
+    bad, total = sum(bad for _, bad in counts), sum(documents + bad for documents, bad in counts)
+    if bad > job.settings.prepare.max_bad_share * total:
+        path = job.path(QUARANTINE_FILE)
+        write_quarantine(path, job, duplicates=False)
+        first = next(_rows(job, duplicates=False))
+        raise UserError(
+            f"{bad} of {total} examples of {job.source.name} cannot be used (the first: {first['id']}: "
+            f"{first['reason']}): mend those listed in {path}, or raise the share that is allowed "
+            "(PrepareConfig.max_bad_share)"
+        )
+    return bad
 
 
-def quarantine_rows(split: str, part: Part) -> list[dict[str, str]]:
-    return [{"split": split, "id": id, "reason": reason} for id, reason in part.quarantined]
+def write_quarantine(path: Path, job: Job, *, duplicates: bool) -> int:
+    """Writes a line of JSON, {"split", "id", "reason"}, for each example that is left out -> how many duplicates."""
+    found = 0
+    with written_aside(path) as aside, open(aside, "w", encoding="utf-8") as file:
+        for row in _rows(job, duplicates=duplicates):
+            found += row.pop("duplicate")
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return found
 
 
-def survey(parts: dict[str, list[pathlib.Path]]) -> Survey:
-    """Looks through all parts. Of equal images with equal captions the first stays, in the order of the splits: none
-    is both trained on and held out."""
-    ids: list[str] = []
-    digests = []
-    rows = []
-    for split, paths in parts.items():
-        for path in paths:
-            part = Part.read(path)
-            ids += part.ids
-            digests.append(part.digests)
-            rows += quarantine_rows(split, part)
-    _, first, group = np.unique(np.concatenate(digests), return_index=True, return_inverse=True)
-    original = first[group]  # of each document, the first that equals it
-    is_first = original == np.arange(len(original))
-    keep: dict[str, list[np.ndarray]] = {}
-    start = 0
-    sizes = iter(map(len, digests))
-    for split, paths in parts.items():
-        keep[split] = []
-        for _ in paths:
-            stop = start + next(sizes)
-            keep[split].append(is_first[start:stop])
-            for index in np.flatnonzero(~is_first[start:stop]) + start:
-                reason = f"the same image and caption as {ids[original[index]]}"
-                rows.append({"split": split, "id": ids[index], "reason": reason})
-            start = stop
-    return Survey(keep, rows, duplicates=int((~is_first).sum()))
+def _rows(job: Job, *, duplicates: bool) -> Iterator[dict]:
+    for shard in range(len(job.shards)):
+        without = left_out(job, shard) if duplicates else {}
+        for split, (_, bad) in (part_counts(job, shard) or {}).items():
+            if not bad and split not in without:
+                continue
+            part = Part.read(job, shard, split)
+            for id, reason in part.quarantined:
+                yield {"split": split, "id": id, "reason": reason, "duplicate": False}
+            for row, reason in sorted(without.get(split, {}).items()):
+                yield {"split": split, "id": part.ids[row], "reason": reason, "duplicate": True}

@@ -7,6 +7,7 @@ from cm3leon_jax.data.sources.entries import HeldOut
 from cm3leon_jax.data.sources.example import BadExample, Source, SourceExample, SourceShard, SourceSplit
 from cm3leon_jax.data.sources.folder import folder_source
 from cm3leon_jax.data.sources.images import fit_image
+from cm3leon_jax.data.sources.several import SeveralSources, split_specs
 from cm3leon_jax.runtime.errors import UserError
 
 FORMS = {"folder": "PATH", "webdataset": "PATTERN", "parquet": "PATTERN", "tfds": "NAME", "scenes": "DATA_DIR"}
@@ -32,11 +33,20 @@ def open_source(spec: str, *, validation_share: float = 0.02, test_share: float 
     - "tfds:NAME" or "tfds:FOLDER": a data set of TensorFlow Datasets that is prepared
     - "scenes:DATA_DIR": the embedded data set, already rendered
 
-    The shares say how much is held out; scenes come with their own splits. Raises `UserError`.
+    Several are joined by " + ", all or none with weights: "0.7*folder:A + 0.3*parquet:B". The shares say how much is
+    held out; scenes come with their own splits. Raises `UserError`.
     """
+    held_out = HeldOut(validation_share, test_share)
+    parts = split_specs(spec)
+    sources = [_open_one(part.spec, held_out) for part in parts]
+    if len(parts) == 1:
+        return sources[0]
+    return SeveralSources(spec, sources, [part.weight for part in parts])
+
+
+def _open_one(spec: str, held_out: HeldOut) -> Source:
     # What reads a kind is imported only where it is needed: TensorFlow Datasets and PyArrow take seconds.
     kind, _, where = spec.partition(":")
-    held_out = HeldOut(validation_share, test_share)
     if kind not in FORMS or not where:
         known = ", ".join(f"{kind}:{form}" for kind, form in FORMS.items())
         raise UserError(f"unknown source {spec!r}: name one as {known}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,15 +9,17 @@ import numpy as np
 
 from cm3leon_jax.data.sources.example import BadExample, SourceSplit
 from cm3leon_jax.data.sources.images import fit_image
+from cm3leon_jax.data.sources.order import Order
+from cm3leon_jax.data.sources.several import shares_of
 from cm3leon_jax.runtime.errors import UserError
 
 
 class ImageBatches:
     """`batches(step)` -> (images uint8 [B, R, R, 3], B captions): batch `step` of an endless stream of epochs.
 
-    Each epoch is a permutation of its own, drawn from the seed; a batch may lie across two. A bad example is replaced
-    by the next good one of its epoch. A split whose fitted images fit into `memory_limit` bytes is decoded once and
-    kept, since small runs read the same images over and over. `UserError` where no example is good.
+    `Order` says which come when; a batch may lie across two epochs. A bad example is replaced by the next good one of
+    its epoch. A split whose fitted images fit into `memory_limit` bytes is decoded once and kept, since small runs read
+    the same images over and over. `UserError` where no example is good.
     """
 
     def __init__(
@@ -36,9 +37,8 @@ class ImageBatches:
         self._split = split
         self._resolution = resolution
         self._batch_size = batch_size
-        self._seed = seed
         self._pool = ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1))
-        self._permutation = functools.lru_cache(maxsize=2)(self._draw_permutation)
+        self._order = Order(shares_of(split), seed)
         self._bad: dict[int, BadExample] = {}
         keep = len(split) * resolution * resolution * 3 <= memory_limit
         # Pages of the array that are not written yet take no memory.
@@ -64,15 +64,9 @@ class ImageBatches:
             return self._images[wanted], [self._captions[index] for index in wanted]
         return np.stack([read[index][0] for index in wanted]), [read[index][1] for index in wanted]
 
-    def _draw_permutation(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([self._seed, epoch]).permutation(len(self._split))
-
     def _index(self, slot: int) -> int:
-        """The example of a slot of the stream: of the slot's epoch, the bad ones that are known passed over."""
-        epoch, place = divmod(slot, len(self._split))
-        order = self._permutation(epoch)
-        for offset in range(len(order)):
-            index = int(order[(place + offset) % len(order)])
+        """The example of a slot of the stream; a bad one that is known is passed over."""
+        for index in self._order.candidates(slot):
             if index not in self._bad:
                 return index
         raise UserError(f"no example can be used (one of them: {self._bad[index]}): check the source")

@@ -1,0 +1,112 @@
+"""The last stage of preparing: each part becomes a shard, its documents with their neighbours."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from cm3leon_jax.data.prepare.bank import BANK_FOLDER
+from cm3leon_jax.data.prepare.duplicates import kept_part
+from cm3leon_jax.data.prepare.job import Job
+from cm3leon_jax.data.prepare.layout import Place
+from cm3leon_jax.data.prepare.parts import Part
+from cm3leon_jax.data.prepare.workers import for_each, report
+from cm3leon_jax.data.records import decode_document, encode_document
+from cm3leon_jax.data.shards import BANK_SPLIT, describe_shard, write_shard
+from cm3leon_jax.retrieval.memory_bank import NOTHING, MemoryBank
+from cm3leon_jax.retrieval.neighbours import neighbours_of
+from cm3leon_jax.retrieval.selection import Neighbours, SelectionConfig
+from cm3leon_jax.runtime.files import read_json, write_json
+
+
+def write_shards(job: Job, places: list[Place], options: Any) -> dict[str, dict[str, Any]]:
+    """Writes a shard for each place -> what the manifest says of each file. Those that are there already are kept."""
+    missing = [place for place in places if not job.path("shards", f"{place.file}.json").exists()]
+    together = job.settings.prepare.shards_per_search
+    for_each(
+        job,
+        _write,
+        [missing[start : start + together] for start in range(0, len(missing), together)],
+        options,
+        label="neighbours",
+        unit="documents",
+        total=sum(place.documents for place in places),
+        done=sum(place.documents for place in places) - sum(place.documents for place in missing),
+    )
+    return {
+        place.file: read_json(job.path("shards", f"{place.file}.json"), what="description", make_with="cm3leon prepare")
+        for place in places
+    }
+
+
+def _write(job: Job, places: list[Place]) -> None:
+    """Searches for the documents of all `places` at once, so that a large bank is gone through once."""
+    for split in sorted({place.split for place in places}):
+        of_split = [place for place in places if place.split == split]
+        parts = [kept_part(job, place.source_shard, split) for place in of_split]
+        found = _search(job, Part.join(parts), of_split)
+        ends = np.cumsum([len(part.ids) for part in parts])[:-1]
+        columns = [np.split(getattr(found, field.name), ends) for field in dataclasses.fields(Neighbours)]
+        for place, part, *neighbours in zip(of_split, parts, *columns, strict=True):
+            path = job.path(place.file)
+            write_shard(path, _records(part, Neighbours(*neighbours)))
+            write_json(job.path("shards", f"{place.file}.json"), describe_shard(path))
+
+
+def _search(job: Job, part: Part, places: Sequence[Place]) -> Neighbours:
+    config, bank = job.settings.selection, _bank(job)
+    if places[0].split != BANK_SPLIT:
+        found = _held_out_neighbours(part, bank, config)
+    else:
+        found = neighbours_of(
+            bank,
+            image_queries=part.queries_by_image,
+            text_queries=part.queries_by_text,
+            config=config,
+            query_ids=np.concatenate([place.first + np.arange(place.documents) for place in places]),
+            query_documents=part.embeddings,
+        )
+    report(len(part.ids))
+    return found
+
+
+def _bank(job: Job) -> MemoryBank:
+    limit = int(job.settings.prepare.bank_memory_gib * 2**30) or None
+    return _load_bank(str(job.path(BANK_FOLDER)), job.inputs, job.models.retriever.fingerprint, limit)
+
+
+@functools.lru_cache(maxsize=1)
+def _load_bank(folder: str, inputs: str, encoder: str, memory_limit: int | None) -> MemoryBank:
+    """Kept from one piece of work to the next; another bank in the same folder has other inputs."""
+    del inputs
+    return MemoryBank.load(folder, encoder_fingerprint=encoder, memory_limit=memory_limit)
+
+
+def _records(part: Part, found: Neighbours) -> Iterator[bytes]:
+    for row, record in enumerate(part.records):
+        by_image, by_text = found.by_image[row] != NOTHING, found.by_text[row] != NOTHING
+        document = dataclasses.replace(
+            decode_document(record),
+            neighbours_by_image=found.by_image[row][by_image],
+            neighbours_by_text=found.by_text[row][by_text],
+            scores_by_image=found.by_image_scores[row][by_image],
+            scores_by_text=found.by_text_scores[row][by_text],
+        )
+        yield encode_document(document)
+
+
+def _held_out_neighbours(part: Part, bank: MemoryBank, config: SelectionConfig) -> Neighbours:
+    """Two lists that do not know of each other: whoever has only the caption finds just `by_text`."""
+    nothing = np.zeros((len(part.records), 0))
+    found = Neighbours(nothing, nothing, nothing, nothing)
+    if config.by_image:
+        only = neighbours_of(bank, image_queries=part.queries_by_image, config=dataclasses.replace(config, by_text=0))
+        found = dataclasses.replace(found, by_image=only.by_image, by_image_scores=only.by_image_scores)
+    if config.by_text:
+        only = neighbours_of(bank, text_queries=part.queries_by_text, config=dataclasses.replace(config, by_image=0))
+        found = dataclasses.replace(found, by_text=only.by_text, by_text_scores=only.by_text_scores)
+    return found

@@ -24,6 +24,7 @@ setuptools.setup(
         "orbax-checkpoint>=0.12.8",
         "gin-config>=0.5.0",
         "etils[epath]",
+        "ml_dtypes",
         "msgpack",
         "numpy",
         "pillow",

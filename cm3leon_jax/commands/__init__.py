@@ -20,6 +20,9 @@ COMMANDS = {
     "train-text-tokenizer": Command("train_text_tokenizer:train_text_tokenizer", "SentencePiece on your captions"),
     "train-image-tokenizer": Command("train_image_tokenizer:train_image_tokenizer", "VQGAN on your images"),
     "train-retriever": Command("train_retriever:train_retriever", "CLIP on your image-caption pairs"),
+    "import-retriever": Command(
+        "import_retriever:import_retriever", "a published CLIP, for instance OpenAI's, as retriever"
+    ),
     "prepare": Command("prepare:prepare", "images and captions -> tokenized, embedded, indexed documents"),
     "inspect": Command("inspect:inspect", "print training sequences in readable form and draw their images"),
     "train": Command("train:train", "pretrain or fine-tune the decoder; the gin files say which", many_processes=True),

@@ -49,7 +49,13 @@ class TextTokenizerConfig:
 
 
 class TextTokenizer:
-    """A trained tokenizer. `.size` is the number of pieces that there really are, `.fingerprint` names the model."""
+    """A trained tokenizer. `.size` is the number of pieces that there really are, `.fingerprint` names the model.
+
+    A text that stands alone, as in a retriever, ends with `.end_id`; nothing (`.start_id`) stands before it.
+    """
+
+    start_id: int | None = None
+    end_id: int = EOS_ID
 
     def __init__(self, processor: sentencepiece.SentencePieceProcessor, config: TextTokenizerConfig, fingerprint: str):
         self._processor = processor

@@ -1,20 +1,19 @@
-"""CLIP: equal to Hugging Face's on the same weights, its inputs, its training, and the retriever folder."""
+"""CLIP: its inputs, its training, and the retriever folder. `test_published.py` compares it with Hugging Face's."""
 
 import dataclasses
 import json
 import subprocess
 import sys
-from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
 from cm3leon_jax.retrieval.clip.config import ClipConfig, RetrieverTrainingConfig
-from cm3leon_jax.retrieval.clip.encoders import abstract_params, bind, init_params
+from cm3leon_jax.retrieval.clip.encoders import abstract_params, init_params
 from cm3leon_jax.retrieval.clip.inputs import kept, kept_patches, resize, tokenize
 from cm3leon_jax.retrieval.clip.recall import cross_modal_recall
-from cm3leon_jax.retrieval.clip.retriever import Retriever, normalized
+from cm3leon_jax.retrieval.clip.retriever import Retriever
 from cm3leon_jax.retrieval.clip.train import contrastive_loss, train_retriever
 from cm3leon_jax.runtime.devices import batch_sharded, data_mesh, put_batch
 from cm3leon_jax.runtime.errors import UserError
@@ -72,89 +71,6 @@ def trained(tokenizer, tmp_path_factory):
 
 
 # --- architecture -----------------------------------------------------------------------------------------------------
-
-
-def from_hugging_face(state: dict) -> dict:
-    """The weights of a `CLIPModel` as our nested dict: every tensor is used, none is left over."""
-    state = {name: tensor.numpy() for name, tensor in state.items() if not name.endswith("position_ids")}
-
-    def norm(name):
-        return {"scale": state.pop(f"{name}.weight"), "bias": state.pop(f"{name}.bias")}
-
-    def linear(name):
-        return {"kernel": state.pop(f"{name}.weight").T, "bias": state.pop(f"{name}.bias")}
-
-    def block(name):
-        ours = {part: linear(f"{name}.self_attn.{part[0]}_proj") for part in ("query", "key", "value")}
-        ours |= {"output": linear(f"{name}.self_attn.out_proj")}
-        ours |= {"norm1": norm(f"{name}.layer_norm1"), "norm2": norm(f"{name}.layer_norm2")}
-        return ours | {"expand": linear(f"{name}.mlp.fc1"), "contract": linear(f"{name}.mlp.fc2")}
-
-    def stack(name):
-        layers = [block(f"{name}.encoder.layers.{index}") for index in range(2)]
-        return {"blocks": jax.tree.map(lambda *leaves: np.stack(leaves), *layers)}
-
-    patches = state.pop("vision_model.embeddings.patch_embedding.weight")
-    params = {
-        "text": {
-            "tokens": state.pop("text_model.embeddings.token_embedding.weight"),
-            "positions": state.pop("text_model.embeddings.position_embedding.weight"),
-            "stack": stack("text_model"),
-            "norm": norm("text_model.final_layer_norm"),
-            "projection": {"kernel": state.pop("text_projection.weight").T},
-        },
-        "image": {
-            "patches": {"kernel": patches.transpose(2, 3, 1, 0).reshape(-1, len(patches))},
-            "class_token": state.pop("vision_model.embeddings.class_embedding"),
-            "positions": state.pop("vision_model.embeddings.position_embedding.weight"),
-            "norm_in": norm("vision_model.pre_layrnorm"),
-            "stack": stack("vision_model"),
-            "norm": norm("vision_model.post_layernorm"),
-            "projection": {"kernel": state.pop("visual_projection.weight").T},
-        },
-        "logit_scale": state.pop("logit_scale"),
-    }
-    assert not state
-    return params
-
-
-def test_equals_hugging_face(tokenizer):
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    shared = {"num_hidden_layers": 2, "num_attention_heads": 4, "projection_dim": 24}
-    text: dict[str, Any] = {"vocab_size": 60, "hidden_size": 32, "intermediate_size": 128, "max_position_embeddings": 9}
-    text |= {"eos_token_id": EOS_ID, "bos_token_id": None, "pad_token_id": PAD_ID}
-    vision = {"hidden_size": 40, "intermediate_size": 160, "image_size": 24, "patch_size": 8}
-    torch.manual_seed(0)
-    reference = transformers.CLIPModel(
-        transformers.CLIPConfig(text_config=text | shared, vision_config=vision | shared, projection_dim=24)
-    ).eval()
-    with torch.no_grad():
-        for parameter in reference.parameters():  # fresh gains are all one and biases zero: make every tensor matter
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    config = dataclasses.replace(
-        TINY, embedding_dim=24, vocab_size=60, context_length=9, text_width=32, text_layers=2, text_heads=4
-    )
-    config = dataclasses.replace(config, image_resolution=24, image_width=40, image_layers=2, image_heads=4)
-    params = from_hugging_face(reference.state_dict())
-    expected_shapes = jax.tree.map(np.shape, abstract_params(config))
-    assert jax.tree.map(np.shape, params) == expected_shapes
-
-    random = np.random.default_rng(0)
-    tokens = np.array([[5, 9, 2, 7, 1, 0, 0, 0, 0], [40, 41, 42, 43, 44, 45, 46, 47, 1]], np.int32)
-    images = random.integers(0, 256, (2, 24, 24, 3)).astype(np.uint8)
-    pixels = (images / 255 - config.image_mean) / config.image_std
-    with torch.no_grad():
-        outputs = reference(
-            input_ids=torch.from_numpy(tokens).long(),
-            attention_mask=torch.from_numpy(tokens != PAD_ID).long(),
-            pixel_values=torch.from_numpy(pixels.transpose(0, 3, 1, 2).astype(np.float32)),
-        )
-    retriever = Retriever(config, params, tokenizer)
-    np.testing.assert_allclose(retriever.embed_images(images), outputs.image_embeds.numpy(), atol=1e-4)
-    embed_texts = jax.jit(lambda params, *inputs: normalized(bind(params, config).text(*inputs)))
-    texts = embed_texts(params, tokens, np.array([5, 9]))
-    np.testing.assert_allclose(texts, outputs.text_embeds.numpy(), atol=1e-4)
 
 
 def test_default_is_vit_b_32():

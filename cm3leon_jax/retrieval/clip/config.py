@@ -27,6 +27,7 @@ class ClipConfig:
     image_mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)  # RGB in 0..1, as OpenAI's CLIP
     image_std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
     mlp_ratio: int = 4  # hidden units of the MLP for each unit of width
+    activation: str = "quick_gelu"  # of the MLP; OpenAI's weights were trained with it, most of open_clip's with "gelu"
     compute_dtype: str = "float32"  # or "bfloat16"; weights, softmax and loss are float32 anyway
 
     def __post_init__(self) -> None:
@@ -36,6 +37,8 @@ class ClipConfig:
             raise UserError("the widths of a retriever must be multiples of its numbers of heads")
         if self.context_length < 2:
             raise UserError(f"context_length {self.context_length} has no room for a token and its eos; use 2 or more")
+        if self.activation not in ("quick_gelu", "gelu"):
+            raise UserError(f"a retriever with activation {self.activation!r}; use 'quick_gelu' or 'gelu'")
         if self.compute_dtype not in ("float32", "bfloat16"):
             raise UserError(f"compute_dtype {self.compute_dtype!r}; use 'float32' or 'bfloat16'")
 

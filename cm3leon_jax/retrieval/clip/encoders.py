@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,12 @@ def quick_gelu(x: jax.Array) -> jax.Array:
     return x * jax.nn.sigmoid(1.702 * x)
 
 
+_ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "quick_gelu": quick_gelu,
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+}
+
+
 class Block(nnx.Module):
     """Pre-LayerNorm transformer block with biases."""
 
@@ -34,6 +41,7 @@ class Block(nnx.Module):
             return nnx.Linear(inputs, outputs, dtype=dtype, rngs=rngs)
 
         self.heads = heads
+        self.activation = config.activation
         self.norm1 = layer_norm(width, dtype, rngs)
         self.query = linear(width, width)
         self.key = linear(width, width)
@@ -51,7 +59,8 @@ class Block(nnx.Module):
             y = jax.nn.dot_product_attention(q, k, v, is_causal=causal)
             x_BxTxW = x_BxTxW + self.output(y.reshape(x_BxTxW.shape))
         with jax.named_scope("mlp"):
-            return x_BxTxW + self.contract(quick_gelu(self.expand(self.norm2(x_BxTxW))))
+            hidden = _ACTIVATIONS[self.activation](self.expand(self.norm2(x_BxTxW)))
+            return x_BxTxW + self.contract(hidden)
 
 
 class Stack(nnx.Module):

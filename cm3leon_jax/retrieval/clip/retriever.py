@@ -1,4 +1,4 @@
-"""A trained CLIP with its text tokenizer: captions and images -> unit vectors."""
+"""A CLIP, trained here or imported, with its text tokenizer: captions and images -> unit vectors."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from jax.sharding import AxisType, Mesh
 from cm3leon_jax.retrieval.clip.config import ClipConfig
 from cm3leon_jax.retrieval.clip.encoders import bind
 from cm3leon_jax.retrieval.clip.inputs import kept_patches, resize, tokenize
+from cm3leon_jax.retrieval.clip.tokenizer import MAKE_WITH, CaptionTokenizer, load_tokenizer
 from cm3leon_jax.runtime.devices import map_batches, replicated
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, fingerprint, new_directory
 from cm3leon_jax.runtime.model_folder import load_model, model_fingerprint, save_model
-from cm3leon_jax.tokenizers.text import TextTokenizer
 
 KIND = "retriever"
-MAKE_WITH = "cm3leon train-retriever"
 TOKENIZER_FOLDER = "text_tokenizer"
 
 
@@ -32,7 +31,12 @@ class Retriever:
     """
 
     def __init__(
-        self, config: ClipConfig, params: dict, tokenizer: TextTokenizer, fingerprint: str = "", batch_size: int = 256
+        self,
+        config: ClipConfig,
+        params: dict,
+        tokenizer: CaptionTokenizer,
+        fingerprint: str = "",
+        batch_size: int = 256,
     ):
         self.config = config
         self.tokenizer = tokenizer
@@ -46,7 +50,7 @@ class Retriever:
         """Reads a model folder that `save` wrote; nothing outside it is needed. Raises `UserError`."""
         directory = pathlib.Path(directory)
         config, params = load_model(directory, kind=KIND, config_type=ClipConfig, make_with=MAKE_WITH)
-        tokenizer = TextTokenizer.load(directory / TOKENIZER_FOLDER)
+        tokenizer = load_tokenizer(directory / TOKENIZER_FOLDER)
         if tokenizer.size != config.vocab_size:
             raise UserError(
                 f"the retriever in {directory} knows {config.vocab_size} text pieces and its tokenizer has "

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cm3leon_jax.retrieval.memory_bank import MemoryBank, MemoryBankConfig, build_shard, measure_recall
+from cm3leon_jax.retrieval.memory_bank import MemoryBank, MemoryBankConfig, build_shard, measure_recall, shard_folder
 from cm3leon_jax.retrieval.memory_bank.index import Index
 from cm3leon_jax.retrieval.memory_bank.residency import ResidentIndexes
 from cm3leon_jax.retrieval.memory_bank.shard import Shard
@@ -30,7 +30,7 @@ def contents(directory) -> dict[str, bytes]:
 def assemble(directory, embeddings, ids, groups, **options) -> MemoryBank:
     """A bank with a shard for each group of rows, each built on its own."""
     for number, rows in enumerate(groups):
-        build_shard(embeddings[rows], ids[rows], directory / f"shard-{number:05d}", **options)
+        build_shard(embeddings[rows], ids[rows], directory / shard_folder(number), **options)
     return MemoryBank.assemble(directory, encoder_fingerprint="x", config=options.get("config"))
 
 

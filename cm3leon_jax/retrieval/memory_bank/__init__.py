@@ -7,7 +7,8 @@ memory, and documents come and go without building it anew.
 from cm3leon_jax.retrieval.memory_bank.bank import MemoryBank
 from cm3leon_jax.retrieval.memory_bank.config import KINDS, MemoryBankConfig
 from cm3leon_jax.retrieval.memory_bank.index import NOTHING
+from cm3leon_jax.retrieval.memory_bank.manifest import shard_folder
 from cm3leon_jax.retrieval.memory_bank.recall import measure_recall
 from cm3leon_jax.retrieval.memory_bank.shard import build_shard
 
-__all__ = ["KINDS", "NOTHING", "MemoryBank", "MemoryBankConfig", "build_shard", "measure_recall"]
+__all__ = ["KINDS", "NOTHING", "MemoryBank", "MemoryBankConfig", "build_shard", "measure_recall", "shard_folder"]

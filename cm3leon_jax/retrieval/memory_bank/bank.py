@@ -55,9 +55,12 @@ class MemoryBank:
     def assemble(
         cls, directory: Path, *, encoder_fingerprint: str, config: MemoryBankConfig | None = None
     ) -> MemoryBank:
-        """Makes a bank of the shard folders `shard-00000`, … in `directory`, which `build_shard` wrote, maybe in many
-        processes. `config` is for shards that are added later. `UserError`: there are none, they have different numbers
-        of dimensions, or a document is in two of them."""
+        """Makes a bank of the shard folders in `directory`, named by `shard_folder`, which `build_shard` wrote, maybe
+        in many processes. What was removed from an earlier bank there is forgotten.
+
+        `config` is for shards that are added later. `UserError`: there are no shards, they have different numbers of
+        dimensions, or a document is in two of them.
+        """
         directory = pathlib.Path(directory)
         changes.assembled(directory, encoder_fingerprint, config or MemoryBankConfig()).write(directory)
         return cls.load(directory)

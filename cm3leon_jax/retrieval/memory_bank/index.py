@@ -25,19 +25,17 @@ class Index:
     """An index in memory over N vectors, which it holds too."""
 
     searcher: Any  # ScaNN's
-    config: MemoryBankConfig  # resolved for N
     count: int  # N
 
     @classmethod
     def build(cls, embeddings: np.ndarray, config: MemoryBankConfig) -> Index:
-        """Over `embeddings` float32 [N, D]. `UserError` where they are too few for the kind of index."""
+        """Over `embeddings` float32 [N, D]; `config` resolved for N. `UserError`: they are too few for its kind."""
         count = len(embeddings)
-        config = config.resolved(count)
         if config.kind != "brute_force" and count < SMALLEST:
             raise UserError(f"{count} documents are too few for a {config.kind} index; use kind 'brute_force'")
         builder = _scann().builder(embeddings, 10, "dot_product")
         if config.kind == "brute_force":
-            return cls(builder.score_brute_force().build(), config, count)
+            return cls(builder.score_brute_force().build(), count)
         sample = config.training_sample
         if config.kind == "tree":
             builder = builder.tree(config.num_leaves, config.leaves_searched, training_sample_size=sample)
@@ -46,30 +44,33 @@ class Index:
             anisotropic_quantization_threshold=config.anisotropic_threshold,
             training_sample_size=sample,
         )
-        return cls(builder.reorder(config.rescored).build(), config, count)
+        return cls(builder.reorder(config.rescored).build(), count)
 
     @classmethod
-    def load(cls, directory: pathlib.Path, config: MemoryBankConfig, count: int) -> Index:
+    def load(cls, directory: pathlib.Path, count: int) -> Index:
         """What `save` wrote, read into memory. OSError, ValueError or RuntimeError where that fails."""
-        return cls(_scann().load_searcher(str(directory)), config, count)
+        return cls(_scann().load_searcher(str(directory)), count)
 
     def save(self, directory: pathlib.Path) -> None:
         """Writes ScaNN's own files, the vectors among them, into an existing folder. The folder can be moved."""
         self.searcher.serialize(str(directory), relative_path=True)
 
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, queries: np.ndarray, k: int, config: MemoryBankConfig) -> tuple[np.ndarray, np.ndarray]:
         """Queries float32 [Q, D] -> rows int64 [Q, k] and inner products float32 [Q, k], best first.
 
-        Where fewer than k are found, the row is -1 and the score -inf; these stand last.
+        `config` is that of `build`, but may search more leaves or fewer, and score more again or fewer. Where fewer
+        than k are found, the row is -1 and the score -inf; these stand last.
         """
         rows = np.full((len(queries), k), NOTHING, np.int64)
         scores = np.full((len(queries), k), -np.inf, np.float32)
         wanted = min(k, self.count)
         if not wanted:
             return rows, scores
-        options = {} if self.config.kind == "brute_force" else {"pre_reorder_num_neighbors": self._rescored(k)}
-        if self.config.kind == "tree":
-            options["leaves_to_search"] = self.config.leaves_searched
+        options = {}
+        if config.kind != "brute_force":
+            options["pre_reorder_num_neighbors"] = max(config.rescored, 4 * k)
+        if config.kind == "tree":
+            options["leaves_to_search"] = config.leaves_searched
         for start in range(0, len(queries), _QUERIES_AT_ONCE):
             block = slice(start, start + _QUERIES_AT_ONCE)
             found, found_scores = self.searcher.search_batched_parallel(
@@ -80,9 +81,6 @@ class Index:
             rows[block, :wanted] = np.where(there, found.astype(np.int64), NOTHING)
             scores[block, :wanted] = np.where(there, found_scores, -np.inf)
         return rows, scores
-
-    def _rescored(self, k: int) -> int:
-        return max(self.config.rescored, 4 * k)
 
 
 def _scann() -> Any:

@@ -50,7 +50,7 @@ class LiveShard:
         deepest = min(k + len(self.removed), self.shard.count)
         depth, pending = min(2 * k, deepest), np.arange(len(queries))
         while len(pending):
-            rows, found = index.search(queries[pending], depth)
+            rows, found = index.search(queries[pending], depth, self.shard.config)
             there = rows != NOTHING
             alive = there & ~self._gone[rows]
             first = np.argsort(~alive, axis=1, kind="stable")[:, :k]  # those that are left, in their order

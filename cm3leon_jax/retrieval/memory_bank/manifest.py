@@ -83,4 +83,5 @@ class Manifest:
 
 
 def shard_folder(number: int) -> str:
+    """The name that a shard's folder has within the bank's."""
     return f"shard-{number:05d}"

@@ -24,8 +24,9 @@ _INDEX_FOLDER = "index"
 
 
 class Shard:
-    """A shard on disk, opened; its index is not in memory. `.count` (N), `.dim` (D), `.kind`, `.config` (resolved),
-    `.recall_at_10`; `.ids` int32 [N], ascending, and `.embeddings` float32 [N, D] are read from disk as needed."""
+    """A shard on disk, opened; its index is not in memory. `.count` (N), `.dim` (D), `.kind`, `.recall_at_10`;
+    `.config`, resolved: what is searched, which may be changed here; `.ids` int32 [N], ascending, and `.embeddings`
+    float32 [N, D] are read from disk as needed."""
 
     def __init__(self, directory: Path):
         """`UserError`: it is missing or damaged."""
@@ -55,7 +56,7 @@ class Shard:
     def load_index(self) -> Index:
         """Reads the index into memory. `UserError`: its files are missing or damaged."""
         try:
-            return Index.load(self._index, self.config, self.count)
+            return Index.load(self._index, self.count)
         except (OSError, ValueError, RuntimeError) as error:
             raise self._unreadable(error) from None
 
@@ -96,14 +97,15 @@ def build_shard(
     if (np.diff(ids) < 0).any():
         order = np.argsort(ids)
         embeddings, ids = embeddings[order], ids[order]
-    index = Index.build(embeddings, config or MemoryBankConfig())
-    index, recall = _thorough_enough(index, embeddings, sample_queries)
+    config = (config or MemoryBankConfig()).resolved(len(ids))
+    index = Index.build(embeddings, config)
+    config, recall = _thorough_enough(index, config, embeddings, sample_queries)
     facts = {"count": len(ids), "dim": embeddings.shape[1], "recall_at_10": recall}
     with new_directory(directory) as aside:
         (aside / _INDEX_FOLDER).mkdir()
         index.save(aside / _INDEX_FOLDER)
         np.save(aside / _IDS_FILE, ids)
-        write_json(aside / _SHARD_FILE, facts | {"index": dataclasses.asdict(index.config)})
+        write_json(aside / _SHARD_FILE, facts | {"index": dataclasses.asdict(config)})
     return Shard(directory)
 
 
@@ -123,19 +125,20 @@ def checked(embeddings: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.nda
     return embeddings, ids.astype(np.int32)
 
 
-def _thorough_enough(index: Index, embeddings: np.ndarray, queries: np.ndarray | None) -> tuple[Index, float]:
-    """The index with what it searches doubled until it finds what it should, and its recall of the 10 nearest."""
-    config = index.config
+def _thorough_enough(
+    index: Index, config: MemoryBankConfig, embeddings: np.ndarray, queries: np.ndarray | None
+) -> tuple[MemoryBankConfig, float]:
+    """The configuration with what is searched doubled until the index finds what it should, and its recall at 10."""
     if queries is None or not len(queries):
         rows = np.random.default_rng(0).permutation(index.count)[: config.recall_queries]
         queries = embeddings[np.sort(rows)]
     queries = np.ascontiguousarray(queries[: config.recall_queries], np.float32)
     k = min(10, index.count)
     worst = worst_of_best(in_blocks(embeddings), queries, k)
-    while (recall := share_found(index.search(queries, k)[1], worst)) < config.recall_goal:
+    while (recall := share_found(index.search(queries, k, config)[1], worst)) < config.recall_goal:
         # K-means differs from machine to machine and can leave clusters empty: what was measured decides.
-        thorough = index.config.more_thorough(index.count)
-        if config.kind == "brute_force" or thorough == index.config:
+        thorough = config.more_thorough(index.count)
+        if config.kind == "brute_force" or thorough == config:
             break
-        index = dataclasses.replace(index, config=thorough)
-    return index, recall
+        config = thorough
+    return config, recall

@@ -109,12 +109,6 @@ def segment_spans(ids: np.ndarray, vocabulary: Vocabulary) -> list[Span]:
     return [Span(left + 1, right) for left, right in itertools.pairwise(edges)]
 
 
-def retrieved_count(ids: np.ndarray, vocabulary: Vocabulary) -> int:
-    """How many documents stand before the query in a whole sequence, masked or not: a mask never hides a `<break>`, of
-    which n documents have 2n - 1."""
-    return int((np.asarray(ids) == vocabulary.break_id).sum()) // 2
-
-
 @dataclasses.dataclass(frozen=True)
 class PositionRule:
     """How positions are counted. As it stands here, a token's position is its index, as in the paper.

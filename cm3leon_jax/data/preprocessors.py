@@ -63,12 +63,12 @@ class Preprocessor(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True)
-class AssemblePairs(Preprocessor):
+class AssembleDocuments(Preprocessor):
     """A document behind so many of its retrieved ones, drawn without replacement and in a new order each time it is
     used (CM3Leon §2.1; three of four there). A document with fewer neighbours than were drawn for gets all it has."""
 
     stage = 1
-    adds = ("tokens",)
+    adds = ("tokens", "retrieved")  # the second: how many documents stand before the example's own, [1]
 
     bank: PreparedSplit  # where neighbours are looked up
     vocabulary: Vocabulary
@@ -80,8 +80,8 @@ class AssemblePairs(Preprocessor):
         count = self.fewest + int(rng.random() * (self.most - self.fewest + 1))
         drawn = neighbours[rng.permutation(len(neighbours))[:count]] if count and len(neighbours) else ()
         documents = [as_document(self.bank[int(index)]) for index in drawn]
-        documents.append(Document(example["text"], example["image"]))
-        return {"tokens": assemble(documents, self.vocabulary)}
+        tokens = assemble([*documents, *split_document(example)], self.vocabulary)
+        return {"tokens": tokens, "retrieved": np.array([len(documents)], np.int32)}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -108,6 +108,23 @@ class CausalMasking(Preprocessor):
 
 def as_document(prepared: PreparedDocument) -> Document:
     return Document(prepared.text, prepared.image)
+
+
+def joined_document(prepared: PreparedDocument) -> Example:
+    """A document as vectors: its texts one behind the other, its images likewise, and the lengths of both, [2 * n]."""
+    documents = prepared.documents
+    return {
+        "text": np.concatenate([each.text for each in documents]),
+        "image": np.concatenate([each.image for each in documents]),
+        "lengths": np.array([[len(each.text), len(each.image)] for each in documents], np.int32).reshape(-1),
+    }
+
+
+def split_document(example: Example) -> list[Document]:
+    """The inverse of `joined_document`."""
+    ends = np.cumsum(example["lengths"].reshape(-1, 2), axis=0)[:-1]
+    texts, images = np.split(example["text"], ends[:, 0]), np.split(example["image"], ends[:, 1])
+    return [Document(text, image) for text, image in zip(texts, images, strict=True)]
 
 
 def neighbours_of(prepared: PreparedDocument) -> np.ndarray:

@@ -13,10 +13,13 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from cm3leon_jax.documents import Document
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PreparedDocument:
-    """Arrays are read-only."""
+    """An image with its caption, or, in the splits of such, a document that is more or less than that: without an image
+    (its codes and embedding are empty, or zeros), without a text, or with several of them. Arrays are read-only."""
 
     id: str
     caption: str
@@ -30,6 +33,12 @@ class PreparedDocument:
     scores_by_image: np.ndarray  # float32, one for each neighbour
     scores_by_text: np.ndarray  # float32
     metadata: dict[str, Any]  # the source's provenance
+    following: tuple[Document, ...] = ()  # of an interleaved document, its texts and images behind the first
+
+    @property
+    def documents(self) -> tuple[Document, ...]:
+        """The whole document, a text and an image at a time."""
+        return Document(self.text, self.image), *self.following
 
 
 _ARRAYS = {
@@ -49,6 +58,8 @@ def encode_document(document: PreparedDocument) -> bytes:
     fields: dict[str, Any] = {"id": document.id, "caption": document.caption}
     fields |= {name: pack_array(getattr(document, name)) for name in _ARRAYS}
     fields["metadata"] = json.dumps(document.metadata)
+    if document.following:
+        fields["following"] = [[pack_array(each.text), pack_array(each.image)] for each in document.following]
     return msgpack.packb(fields)
 
 
@@ -57,6 +68,10 @@ def decode_document(record: bytes) -> PreparedDocument:
     for name, dtype in _ARRAYS.items():
         fields[name] = unpack_array(fields[name], dtype)
     fields["metadata"] = json.loads(fields["metadata"])
+    fields["following"] = tuple(
+        Document(unpack_array(text, np.int32), unpack_array(image, np.int32))
+        for text, image in fields.get("following", ())
+    )
     return PreparedDocument(**fields)
 
 

@@ -18,11 +18,13 @@ class PretrainingConfig:
     # Pairs without retrieved documents. A model can do without: the first retrieved document has nothing before it, and
     # is learned with full weight. Where a row has no room for retrieved documents, these are the rest of the mixture.
     plain_rate: float = 0.0
+    text_only_rate: float = 0.0  # documents without images
+    interleaved_rate: float = 0.0  # documents of several texts and images
 
     def __post_init__(self) -> None:
         if not 0 <= self.retrieved_min <= self.retrieved_max:
             raise UserError(f"retrieved_min {self.retrieved_min} to retrieved_max {self.retrieved_max} is no range")
-        rates = (self.retrieval_augmented_rate, self.plain_rate)
+        rates = (self.retrieval_augmented_rate, self.plain_rate, self.text_only_rate, self.interleaved_rate)
         if min(rates) < 0 or not any(rates):
             raise UserError("the rates of a mixture must not be negative, and one of them must be over 0")
 

@@ -19,7 +19,7 @@ from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, fingerprint, read_json, sha256_of_file, written_aside
 from cm3leon_jax.vocabulary import Vocabulary
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST_FILE = "manifest.json"
 BANK_SPLIT = "train"  # the split that the memory bank holds
 MAKE_WITH = "cm3leon prepare"
@@ -81,6 +81,14 @@ class PreparedData:
     @property
     def splits(self) -> tuple[str, ...]:
         return tuple(self._splits)
+
+    def ranges(self, split: str) -> list[tuple[range, float | None]]:
+        """The documents of a split by the source that they are of, and the weight that each source was given."""
+        found = []
+        for source in self.manifest["sources"]:
+            first, stop = source["splits"].get(split, (0, 0))
+            found.append((range(first, stop), source["weight"]))
+        return found
 
     @property
     def memory_bank_directory(self) -> pathlib.Path:

@@ -28,8 +28,8 @@ import numpy as np
 from cm3leon_jax.data.packing import Example, Row, pack_straddling, pack_whole, stack
 from cm3leon_jax.data.randomness import keyed_rng, mixed, permuted
 from cm3leon_jax.data.settings import StreamConfig
-from cm3leon_jax.data.tasks import RandomAccess, tasks_and_rates
-from cm3leon_jax.documents import COUNTED, PositionRule, SequenceError, positions, retrieved_count
+from cm3leon_jax.data.tasks import RandomAccess, Sequence, tasks_and_rates
+from cm3leon_jax.documents import COUNTED, PositionRule, SequenceError, positions
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import fingerprint
 
@@ -121,8 +121,7 @@ class Stream:
 
     def _dealt(self, lane: int, deck: int) -> Iterator[Example]:
         for card in keyed_rng(self.config.seed, _DECK_STAGE, deck, lane).permutation(self._deck_size).tolist():
-            ids = self._ids(lane, deck, card)
-            retrieved = retrieved_count(ids, self._vocabulary)
+            ids, retrieved = self._sequence(lane, deck, card)
             yield Example(ids, positions=self._positions(ids), retrieved=retrieved)
 
     def _positions(self, ids: np.ndarray) -> np.ndarray | None:
@@ -133,14 +132,14 @@ class Stream:
         except SequenceError as error:
             raise UserError(f"an example of the training data does not fit: {error}") from None
 
-    def _ids(self, lane: int, deck: int, card: int) -> np.ndarray:
+    def _sequence(self, lane: int, deck: int, card: int) -> Sequence:
         """The cards of a deck are each task's next examples, task behind task; lanes take turns in each task."""
         number = bisect.bisect_right(self._first_cards, card) - 1
         task, first, last = self._tasks[number], self._first_cards[number], self._first_cards[number + 1]
         draw = (deck * (last - first) + card - first) * self.config.lanes + lane
         epoch, place = divmod(draw, len(task))
         index = permuted(place, len(task), mixed(self.config.seed, number, epoch))
-        return task.tokens(self.config.seed, epoch, index)
+        return task.sequence(self.config.seed, epoch, index)
 
     def _set_deck_size(self, size: int) -> None:
         self._deck_size = size

@@ -1,4 +1,4 @@
-"""seqio tasks over prepared data: pairs with retrieved documents, plain pairs, and their mixture.
+"""seqio tasks over prepared data: pairs with retrieved documents, plain pairs, text, interleaved documents, a mixture.
 
 After `register_pretraining(directory, name, …)` any seqio program can use them:
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import seqio
@@ -22,15 +22,25 @@ import tensorflow as tf
 
 from cm3leon_jax.data.inspection import TextDecoder, render
 from cm3leon_jax.data.objective import ObjectiveConfig
-from cm3leon_jax.data.preprocessors import AssemblePairs, CausalMasking, Example, Preprocessor, neighbours_of
+from cm3leon_jax.data.preprocessors import (
+    AssembleDocuments,
+    CausalMasking,
+    Example,
+    Preprocessor,
+    joined_document,
+    neighbours_of,
+)
 from cm3leon_jax.data.settings import PretrainingConfig
 from cm3leon_jax.data.shards import BANK_SPLIT, PreparedData
+from cm3leon_jax.data.splits import INTERLEAVED, PAIRS, SPLITS, TEXT_ONLY, split_name
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path
 from cm3leon_jax.vocabulary import UNK_ID, Vocabulary
 
 RETRIEVAL_AUGMENTED = "retrieval_augmented_pairs"
 PLAIN = "plain_pairs"
+# The kind of documents that each task is made of.
+_KINDS = {RETRIEVAL_AUGMENTED: PAIRS, PLAIN: PAIRS, "text_only": TEXT_ONLY, "interleaved": INTERLEAVED}
 
 
 def register_pretraining(
@@ -40,30 +50,64 @@ def register_pretraining(
     objective: ObjectiveConfig,
     text_tokenizer: TextDecoder | None = None,
 ) -> str:
-    """Registers the tasks `NAME.retrieval_augmented_pairs` and `NAME.plain_pairs` over a folder that `cm3leon prepare`
-    wrote, and their mixture `NAME`; returns the mixture's name. With a text tokenizer, the feature's vocabulary decodes
-    text as text. seqio's registries are process-global: `unregister(name)` takes all three out again.
+    """Registers the tasks over a folder that `cm3leon prepare` wrote, and their mixture `NAME`; returns its name.
+
+    They are `NAME.retrieval_augmented_pairs` and `NAME.plain_pairs`, and `NAME.text_only` and `NAME.interleaved` where
+    there are such documents; of several sources with weights, each has tasks of its own (`NAME.plain_pairs.0`, …).
+    With a text tokenizer, the feature's vocabulary decodes text as text. seqio's registries are process-global:
+    `unregister(name)` takes all out again.
     """
     data = PreparedData(directory)
-    vocabulary = data.vocabulary
     if name in seqio.MixtureRegistry.names():
         raise UserError(f"a mixture {name!r} is registered already; choose another name")
-    source = PreparedSource(data)
-    retrieved = {RETRIEVAL_AUGMENTED: (config.retrieved_min, config.retrieved_max), PLAIN: (0, 0)}
-    rates = {RETRIEVAL_AUGMENTED: config.retrieval_augmented_rate, PLAIN: config.plain_rate}
+    rates = {
+        RETRIEVAL_AUGMENTED: config.retrieval_augmented_rate,
+        PLAIN: config.plain_rate,
+        "text_only": config.text_only_rate,
+        "interleaved": config.interleaved_rate,
+    }
     tasks = []
-    for kind, (fewest, most) in retrieved.items():
-        assembling = AssemblePairs(data.split(BANK_SPLIT), vocabulary, fewest, most)
-        seqio.TaskRegistry.add(
-            f"{name}.{kind}",
-            source=source,
-            preprocessors=[assembling, CausalMasking(vocabulary, objective)],
-            output_features={"tokens": seqio.Feature(JointVocabulary(vocabulary, text_tokenizer), add_eos=False)},
-        )
-        if rates[kind]:
-            tasks.append((f"{name}.{kind}", rates[kind]))
+    for task, rate in rates.items():
+        sources = _sources(data, _KINDS[task])
+        if rate and not sources:
+            raise UserError(f"{directory} has no documents for the task {task}: set its rate to 0")
+        retrieved = (config.retrieved_min, config.retrieved_max) if task == RETRIEVAL_AUGMENTED else (0, 0)
+        for suffix, source, weight in sources:
+            _add_task(f"{name}.{task}{suffix}", source, data, retrieved, objective, text_tokenizer)
+            if rate:
+                tasks.append((f"{name}.{task}{suffix}", rate * weight))
     seqio.MixtureRegistry.add(name, tasks)
     return name
+
+
+def _sources(data: PreparedData, kind: str) -> list[tuple[str, PreparedSource, float]]:
+    """The documents of a kind, as one source, or by the sources that have weights: (suffix, source, share)."""
+    train = split_name(BANK_SPLIT, kind)
+    if train not in data.splits or not len(data.split(train)):
+        return []
+    weights = [(number, weight) for number, (each, weight) in enumerate(data.ranges(train)) if each and weight]
+    if not weights:
+        return [("", PreparedSource(data, kind), 1.0)]
+    total = sum(weight for _, weight in weights)
+    return [(f".{number}", PreparedSource(data, kind, number), weight / total) for number, weight in weights]
+
+
+def _add_task(
+    name: str,
+    source: PreparedSource,
+    data: PreparedData,
+    retrieved: tuple[int, int],
+    objective: ObjectiveConfig,
+    text_tokenizer: TextDecoder | None,
+) -> None:
+    vocabulary = data.vocabulary
+    assembling = AssembleDocuments(data.split(BANK_SPLIT), vocabulary, *retrieved)
+    seqio.TaskRegistry.add(
+        name,
+        source=source,
+        preprocessors=[assembling, CausalMasking(vocabulary, objective)],
+        output_features={"tokens": seqio.Feature(JointVocabulary(vocabulary, text_tokenizer), add_eos=False)},
+    )
 
 
 @contextlib.contextmanager
@@ -79,8 +123,8 @@ def pretraining_mixture(*arguments: Any, **options: Any) -> Iterator[str]:
 def unregister(name: str) -> None:
     """Takes what `register_pretraining` registered out of seqio's registries; nothing happens where it is not there."""
     seqio.MixtureRegistry.remove(name)
-    for kind in (RETRIEVAL_AUGMENTED, PLAIN):
-        seqio.TaskRegistry.remove(f"{name}.{kind}")
+    for task in [task for task in seqio.TaskRegistry.names() if task.startswith(f"{name}.")]:
+        seqio.TaskRegistry.remove(task)
 
 
 def tasks_and_rates(name: str) -> list[tuple[seqio.Task, float]]:
@@ -101,18 +145,25 @@ def sample_sequences(name: str, *, split: str, count: int, seed: int) -> list[tu
     rng = np.random.default_rng(seed)
     tasks = [(RandomAccess(task, split), rate) for task, rate in tasks_and_rates(name)]
     drawn = [tasks[int(number)][0] for number in rng.choice(len(tasks), count, p=[rate for _, rate in tasks])]
-    return [(task.name, task.tokens(seed, 0, int(rng.integers(len(task))))) for task in drawn]
+    return [(task.name, task.sequence(seed, 0, int(rng.integers(len(task)))).tokens) for task in drawn]
 
 
 class PreparedSource(seqio.DataSource):
-    """The documents of prepared data as a seqio source. Elements hold int32 vectors "text" (joint ids), "image" (codes)
-    and "neighbours" (places in "train"), and the integers "index", "seed" and "count" (elements in an epoch)."""
+    """The documents of one kind of prepared data as a seqio source; with `number`, those that came from that source.
+    Elements hold int32 vectors "text" (joint ids), "image" (codes), "lengths" (of both, for each pair of them) and
+    "neighbours" (places in "train"), and the integers "index", "seed" and "count" (elements in an epoch)."""
 
-    def __init__(self, data: PreparedData):
-        self._data = data
-        counts = {split: len(data.split(split)) for split in data.splits}
+    def __init__(self, data: PreparedData, kind: str = PAIRS, number: int | None = None):
+        self._data, self._kind, self._number = data, kind, number
+        names = {split: split_name(split, kind) for split in SPLITS}
+        self._ranges = {split: self._range(name) for split, name in names.items() if name in data.splits}
+        counts = {split: len(places) for split, places in self._ranges.items()}
         # Reading is random access, so there is nothing that an offline cache would make faster.
-        super().__init__(splits=data.splits, num_input_examples=counts, caching_permitted=False)
+        super().__init__(splits=tuple(counts), num_input_examples=counts, caching_permitted=False)
+
+    def _range(self, name: str) -> range:
+        everything = range(len(self._data.split(name)))
+        return everything if self._number is None else self._data.ranges(name)[self._number][0]
 
     @property
     def supports_arbitrary_sharding(self) -> bool:
@@ -121,14 +172,14 @@ class PreparedSource(seqio.DataSource):
     @property
     def settings(self) -> dict[str, Any]:
         """Names the data itself: every shard of it with its checksum."""
-        return {"data": self._data.fingerprint}
+        return {"data": self._data.fingerprint, "kind": self._kind, "number": self._number}
 
     def list_shards(self, split: str) -> list[str]:
         return [split]
 
     def read(self, split: str, index: int) -> Example:
-        document = self._data.split(split)[index]
-        return {"text": document.text, "image": document.image, "neighbours": neighbours_of(document)}
+        document = self._data.split(split_name(split, self._kind))[self._ranges[split][index]]
+        return joined_document(document) | {"neighbours": neighbours_of(document)}
 
     def get_dataset(
         self,
@@ -142,7 +193,7 @@ class PreparedSource(seqio.DataSource):
         shard, shards = (shard_info.index, shard_info.num_shards) if shard_info else (0, 1)
         indices = range(shard, self.num_input_examples(split), shards)
         key = secrets.randbits(63) if seed is None else int(seed) % 2**63
-        names = ("text", "image", "neighbours")
+        names = ("text", "image", "lengths", "neighbours")
 
         def read(index):
             example = self.read(split, int(index))
@@ -158,6 +209,13 @@ class PreparedSource(seqio.DataSource):
         if shuffle and indices:
             dataset = dataset.shuffle(len(indices), seed=seed)
         return dataset.map(element, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+class Sequence(NamedTuple):
+    """One training sequence."""
+
+    tokens: np.ndarray  # ids, int32 [length]
+    retrieved: int  # documents before its own
 
 
 class RandomAccess:
@@ -176,12 +234,11 @@ class RandomAccess:
     def __len__(self) -> int:
         return self._source.num_input_examples(self._split)
 
-    def tokens(self, seed: int, epoch: int, index: int) -> np.ndarray:
-        """-> ids, int32 [length]."""
+    def sequence(self, seed: int, epoch: int, index: int) -> Sequence:
         example = self._source.read(self._split, index) | {"seed": seed, "epoch": epoch, "index": index}
         for preprocessor in self._preprocessors:
             example = preprocessor.step(example)
-        return example["tokens"]
+        return Sequence(example["tokens"], int(example["retrieved"][0]))
 
     @property
     def settings(self) -> dict[str, Any]:

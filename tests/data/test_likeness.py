@@ -57,5 +57,6 @@ def test_captions_are_the_same_but_for_case_and_punctuation():
 
 def test_digests_are_of_image_and_caption():
     image = np.zeros((4, 6, 3), np.uint8)
-    assert digest(image, "a") == digest(image.copy(), "a") != digest(image, "b")
-    assert digest(image, "a") != digest(image.reshape(6, 4, 3), "a")
+    assert digest([("a", image)]) == digest([("a", image.copy())]) != digest([("b", image)])
+    assert digest([("a", image)]) != digest([("a", image.reshape(6, 4, 3))])
+    assert digest([("a", image[:2]), ("b", image[2:])]) != digest([("ab", image)])

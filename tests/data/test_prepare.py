@@ -342,6 +342,39 @@ def test_shards_of_files_and_of_ranges_hold_the_same_documents(tmp_path):
     assert sum(len(data.split(name)) for name in data.splits) == 45
 
 
+def test_documents_and_pairs_of_several_sources_with_weights(tmp_path):
+    (tmp_path / "a").mkdir()
+    rows = []
+    for number in range(12):
+        (tmp_path / "a" / f"{number}.png").write_bytes(png(number))
+        pair = [{"text": f"caption {number}"}, {"image": f"{number}.png"}]
+        rows += [{"parts": pair}, {"parts": [{"text": f"only text {number}"}]}, {"parts": [*pair, *pair]}]
+    (tmp_path / "a" / "docs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "b").mkdir()
+    for number in range(100, 120):
+        (tmp_path / "b" / f"{number}.png").write_bytes(png(number))
+        (tmp_path / "b" / f"{number}.txt").write_text(f"caption {number}")
+    spec = f"3*documents:{tmp_path / 'a'} + 1*folder:{tmp_path / 'b'}"
+    data = run(tmp_path / "out", opener=functools.partial(open_source, spec, validation_share=0.2, test_share=0.0))
+    splits = {name: data.split(name) for name in data.splits}
+    documents = {name: [split[index] for index in range(len(split))] for name, split in splits.items()}
+    assert sum(len(documents[f"{name}.text"]) for name in ("train", "validation")) == 12
+    for document in documents["train.text"]:
+        assert document.caption.startswith("only text") and not len(document.image) and not document.following
+        assert document.text_embedding.any() and not document.image_embedding.any()
+    for document in documents["train.interleaved"]:
+        (first, second) = document.documents
+        assert len(document.neighbours_by_text) == 0 and first == second and len(first.image) == 4
+    ranges = data.ranges("train")
+    assert [weight for _, weight in ranges] == [3.0, 1.0] and ranges[0][0].stop == ranges[1][0].start
+    assert [document.id[:2] for document in documents["train"]] == [
+        f"{number}/" for number, (places, _) in enumerate(ranges) for _ in places
+    ]
+    bank = MemoryBank.load(data.memory_bank_directory)
+    assert bank.count == len(documents["train"]) == ranges[1][0].stop
+    assert all(len(document.neighbours_by_image) == 2 for document in documents["train"])
+
+
 def test_too_much_bad_input_stops(tmp_path):
     source = Source(Split("train", range(50), bad=range(20, 30)))
     with pytest.raises(UserError, match=r"10 of 57 examples .* train/20: broken") as error:

@@ -14,6 +14,7 @@ from cm3leon_jax.data.tasks import (
     JointVocabulary,
     PretrainingConfig,
     RandomAccess,
+    pretraining_mixture,
     register_pretraining,
     sample_sequences,
     tasks_and_rates,
@@ -57,7 +58,7 @@ def test_random_access_gives_what_seqio_gives(name):
     examples = take(name, 2 * SIZE + 3, split="train", shuffle=False, seed=7, num_epochs=3)
     for place, example in enumerate(examples):
         epoch, index = divmod(place, SIZE)
-        assert np.array_equal(example["tokens"], task.tokens(7, epoch, index))
+        assert np.array_equal(example["tokens"], task.sequence(7, epoch, index).tokens)
 
 
 def test_shuffling_and_sharding_change_the_order_alone():
@@ -67,7 +68,7 @@ def test_shuffling_and_sharding_change_the_order_alone():
         info = seqio.ShardInfo(index=shard, num_shards=3)
         examples = list(dataset(AUGMENTED, split="train", shuffle=True, seed=7, shard_info=info))
         for example in examples:
-            assert np.array_equal(example["tokens"], task.tokens(7, 0, int(example["index"])))
+            assert np.array_equal(example["tokens"], task.sequence(7, 0, int(example["index"])).tokens)
         indices = [int(example["index"]) for example in examples]
         assert indices != sorted(indices)
         found += indices
@@ -94,7 +95,7 @@ def test_augmented_pairs_hold_retrieved_documents_in_changing_number_and_order(d
     assert len(neighbours) == 3  # four are stored, and one of them twice
     seen = set()
     for epoch in range(60):
-        *retrieved, last = parse(task.tokens(0, epoch, 2), VOCABULARY)
+        *retrieved, last = parse(task.sequence(0, epoch, 2).tokens, VOCABULARY)
         assert np.array_equal(last.text, query.text) and np.array_equal(last.image, query.image)
         places = [
             next(int(n) for n in neighbours if np.array_equal(train[int(n)].image, found.image)) for found in retrieved
@@ -108,14 +109,14 @@ def test_augmented_pairs_hold_retrieved_documents_in_changing_number_and_order(d
 def test_plain_pairs_are_the_documents_alone(directory):
     train, task = PreparedData(directory).split("train"), RandomAccess(seqio.TaskRegistry.get(PLAIN), "train")
     for index in range(SIZE):
-        (document,) = parse(task.tokens(0, 0, index), VOCABULARY)
+        (document,) = parse(task.sequence(0, 0, index).tokens, VOCABULARY)
         assert np.array_equal(document.text, train[index].text) and np.array_equal(document.image, train[index].image)
 
 
 def test_masks_are_drawn_anew_in_each_epoch():
     task = RandomAccess(seqio.TaskRegistry.get(PLAIN), "train")
-    assert len({task.tokens(0, epoch, 4).tobytes() for epoch in range(20)}) > 5
-    assert np.array_equal(task.tokens(0, 3, 4), task.tokens(0, 3, 4))
+    assert len({task.sequence(0, epoch, 4).tokens.tobytes() for epoch in range(20)}) > 5
+    assert np.array_equal(task.sequence(0, 3, 4).tokens, task.sequence(0, 3, 4).tokens)
 
 
 def test_sequences_are_trimmed_to_the_asked_length():
@@ -192,3 +193,52 @@ def test_the_vocabulary_reads_and_writes_for_people():
     assert vocabulary == JointVocabulary(VOCABULARY) != JointVocabulary(dataclasses.replace(VOCABULARY, image_size=65))
     with pytest.raises(UserError, match="text tokenizer"):
         JointVocabulary(VOCABULARY).encode("cat")
+
+
+def test_documents_of_other_kinds_have_tasks_of_their_own(tmp_path):
+    sizes = {"train": 8, "train.text": 5, "train.interleaved": 6, "validation.text": 2}
+    write_prepared(tmp_path, **sizes)
+    rates = PretrainingConfig(plain_rate=1, text_only_rate=1, interleaved_rate=2)
+    with pretraining_mixture(tmp_path, "kinds", rates, ObjectiveConfig(rate=0)) as name:
+        assert {task.name: rate for task, rate in tasks_and_rates(name)} == {
+            "kinds.retrieval_augmented_pairs": 0.2, "kinds.plain_pairs": 0.2, "kinds.text_only": 0.2,
+            "kinds.interleaved": 0.4,
+        }  # fmt: skip
+        tasks = {name: seqio.TaskRegistry.get(f"kinds.{name}") for name in ("text_only", "interleaved", "plain_pairs")}
+        assert tasks["text_only"].source.splits == ("train", "validation")
+        for kind, task in tasks.items():
+            split = PreparedData(tmp_path).split({"plain_pairs": "train"}.get(kind, f"train.{kind.split('_')[0]}"))
+            alone = RandomAccess(task, "train")
+            assert len(alone) == len(split)
+            elements = list(task.get_dataset({"tokens": 999}, "train", shuffle=False, seed=3).as_numpy_iterator())
+            for index in range(len(split)):
+                sequence = alone.sequence(3, 0, index)
+                assert parse(sequence.tokens, VOCABULARY) == list(split[index].documents)
+                assert sequence.retrieved == 0
+                assert np.array_equal(elements[index]["tokens"], sequence.tokens)
+    assert not [task for task in seqio.TaskRegistry.names() if task.startswith("kinds.")]
+
+
+def test_a_rate_for_documents_that_are_not_there_is_a_user_error(directory):
+    with pytest.raises(UserError, match="no documents for the task text_only"):
+        register_pretraining(directory, "none", PretrainingConfig(text_only_rate=1), ObjectiveConfig())
+
+
+def test_sources_with_weights_are_tasks_of_their_own(tmp_path):
+    sources = [
+        {"name": "a", "weight": 3.0, "splits": {"train": [0, 10], "validation": [0, 4]}},
+        {"name": "b", "weight": 1.0, "splits": {"train": [10, 40]}},
+    ]
+    write_prepared(tmp_path, sources=sources, train=40, validation=4)
+    with pretraining_mixture(tmp_path, "weighted", PretrainingConfig(plain_rate=1), ObjectiveConfig(rate=0)) as name:
+        assert {task.name: rate for task, rate in tasks_and_rates(name)} == {
+            "weighted.retrieval_augmented_pairs.0": 0.375, "weighted.retrieval_augmented_pairs.1": 0.125,
+            "weighted.plain_pairs.0": 0.375, "weighted.plain_pairs.1": 0.125,
+        }  # fmt: skip
+        train = PreparedData(tmp_path).split("train")
+        for number, places in ((0, range(10)), (1, range(10, 40))):
+            task = RandomAccess(seqio.TaskRegistry.get(f"weighted.plain_pairs.{number}"), "train")
+            assert len(task) == len(places)
+            for index, place in enumerate(places):
+                (document,) = parse(task.sequence(0, 0, index).tokens, VOCABULARY)
+                assert document == train[place].documents[0]

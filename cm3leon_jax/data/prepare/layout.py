@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cm3leon_jax.data.prepare.duplicates import left_out
 from cm3leon_jax.data.prepare.job import Job
 from cm3leon_jax.data.prepare.parts import part_counts
 from cm3leon_jax.data.shards import shard_name
+from cm3leon_jax.data.sources.several import NumberedShard, SeveralSources
 
 
 class Place(NamedTuple):
@@ -34,3 +35,22 @@ def lay_out(job: Job) -> dict[str, list[Place]]:
             places[split].append(Place(split, shard, shard_name(split, number, len(parts)), first, count))
             first += count
     return places
+
+
+def describe_sources(job: Job, places: dict[str, list[Place]]) -> list[dict[str, Any]]:
+    """Of each source its name, its weight (None: all count by their sizes), and of each split the places of its
+    documents: [first, one behind the last]."""
+    source = job.source
+    parts = (
+        list(zip(source.sources, source.weights, strict=True))
+        if isinstance(source, SeveralSources)
+        else [(source, None)]
+    )
+    described: list[dict[str, Any]] = [{"name": part.name, "weight": weight, "splits": {}} for part, weight in parts]
+    for split, of_split in places.items():
+        for place in of_split:
+            shard = job.shards[place.source_shard]
+            splits = described[shard.number if isinstance(shard, NumberedShard) else 0]["splits"]
+            first = splits.get(split, [place.first])[0]
+            splits[split] = [first, place.first + place.documents]
+    return described

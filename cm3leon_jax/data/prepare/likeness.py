@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 
 import numpy as np
 import PIL.Image
@@ -12,10 +13,15 @@ _GRID = 16  # of the difference hash: 16 x 16 bits
 _LEVELS = 2  # of 256, by which a neighbour must be brighter: flat areas give zeros, whatever the noise of a codec
 
 
-def digest(image: np.ndarray, caption: str) -> int:
-    """64 bits of an image, uint8 [H, W, 3], and its caption: equal for exact duplicates."""
-    hashed = hashlib.blake2b(f"{image.shape} {caption}".encode(), digest_size=8)
-    hashed.update(np.ascontiguousarray(image).data)
+NO_HASH = np.zeros(_GRID * _GRID // 8, np.uint8)  # of an image that is not there
+
+
+def digest(pairs: Iterable[tuple[str, np.ndarray]]) -> int:
+    """64 bits of texts and images, uint8 [H, W, 3]: equal for exact duplicates."""
+    hashed = hashlib.blake2b(digest_size=8)
+    for text, image in pairs:
+        hashed.update(f"{len(text)} {text} {image.shape}".encode())
+        hashed.update(np.ascontiguousarray(image).data)
     return int.from_bytes(hashed.digest(), "little")
 
 

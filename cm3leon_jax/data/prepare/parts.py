@@ -10,7 +10,7 @@ import collections
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -18,11 +18,13 @@ import msgpack
 import numpy as np
 
 from cm3leon_jax.data.prepare.job import Job, Models
-from cm3leon_jax.data.prepare.likeness import caption_key, difference_hash, digest
+from cm3leon_jax.data.prepare.likeness import NO_HASH, caption_key, difference_hash, digest
 from cm3leon_jax.data.prepare.workers import report
 from cm3leon_jax.data.records import PreparedDocument, encode_document
 from cm3leon_jax.data.shards import BANK_SPLIT
 from cm3leon_jax.data.sources import BadExample, SourceExample, fit_image
+from cm3leon_jax.data.splits import SPLITS
+from cm3leon_jax.documents import Document
 from cm3leon_jax.runtime.files import fingerprint, new_directory, read_json, write_json
 
 _SUMMARY_FILE = "summary.json"
@@ -102,13 +104,13 @@ def part_counts(job: Job, shard: int) -> dict[str, tuple[int, int]] | None:
 
 @dataclasses.dataclass(frozen=True)
 class _Input:
-    """One good example, ready for the models."""
+    """One good example, ready for the models: texts int32 [T], each with the image (uint8 [R, R, 3]) behind it."""
 
     id: str
     caption: str
-    text: np.ndarray  # int32 [T]
-    image: np.ndarray  # uint8 [R, R, 3]
+    pairs: list[tuple[np.ndarray, np.ndarray | None]]
     digest: int
+    caption_key: int
     metadata: dict[str, Any]
 
 
@@ -159,43 +161,84 @@ def _read_ahead(
             return split, future.result()
 
         for split, read in examples:
-            waiting.append((split, pool.submit(_read, job, read)))
+            waiting.append((split, pool.submit(_read, job, split, read)))
             if len(waiting) >= 2 * job.settings.prepare.batch_size:
                 yield first()
         while waiting:
             yield first()
 
 
-def _read(job: Job, read: Callable[[], SourceExample]) -> _Input | BadExample:
+def _read(job: Job, split: str, read: Callable[[], SourceExample]) -> _Input | BadExample:
     try:
         example = read()
     except BadExample as bad:
         return bad
-    text, longest = job.models.text.encode(example.caption), job.settings.prepare.max_caption_tokens
-    if not len(text):
+    texts, images = zip(*example.pairs, strict=True)
+    ids = [job.models.text.encode(text) for text in texts]
+    if any(text and not len(of_text) for text, of_text in zip(texts, ids, strict=True)):
         return BadExample(example.id, "the text tokenizer makes no tokens of the caption")
-    if len(text) > longest:
-        return BadExample(example.id, f"the caption has {len(text)} tokens, more than {longest}")
-    image = fit_image(example.image, job.models.image.resolution)
-    exact = digest(example.image, example.caption)
-    return _Input(example.id, example.caption, text, image, exact, example.metadata)
+    longest = job.settings.prepare.max_caption_tokens
+    if split in SPLITS and len(ids[0]) > longest:
+        return BadExample(example.id, f"the caption has {len(ids[0])} tokens, more than {longest}")
+    fitted = [fit_image(image, job.models.image.resolution) if image.size else None for image in images]
+    return _Input(
+        example.id,
+        example.caption,
+        list(zip(ids, fitted, strict=True)),
+        digest(example.pairs),
+        caption_key(" ".join(texts)),
+        example.metadata,
+    )
 
 
 def _run_models(inputs: list[_Input], models: Models, query_drop: float, seed: int) -> Part:
     """Of the tokens and patches of the queries for neighbours a share `query_drop` is dropped."""
     retriever = models.retriever
-    captions = [item.caption for item in inputs]
-    images = np.stack([item.image for item in inputs])
-    codes = models.image.encode(images)
-    by_image, by_text = retriever.embed_images(images), retriever.embed_texts(captions)
+    captions, images = [item.caption for item in inputs], [item.pairs[0][1] for item in inputs]
+
+    def by_text(*drop: Any) -> np.ndarray:
+        return _embedded(retriever.embed_texts, captions, retriever.dim, *drop)
+
+    def by_image(*drop: Any) -> np.ndarray:
+        return _embedded(retriever.embed_images, images, retriever.dim, *drop)
+
+    texts_embedded, images_embedded = by_text(), by_image()
+    return Part(
+        ids=[item.id for item in inputs],
+        records=_records(inputs, models, texts_embedded, images_embedded),
+        quarantined=[],
+        digests=np.array([item.digest for item in inputs], np.uint64),
+        caption_keys=np.array([item.caption_key for item in inputs], np.uint64),
+        image_hashes=np.stack([NO_HASH if image is None else difference_hash(image) for image in images]),
+        embeddings=retriever.combine(texts_embedded, images_embedded),
+        queries_by_image=by_image(query_drop, seed) if query_drop else images_embedded,
+        queries_by_text=by_text(query_drop, seed) if query_drop else texts_embedded,
+    )
+
+
+def _embedded(embed: Callable[..., np.ndarray], items: Sequence[Any], dim: int, *settings: Any) -> np.ndarray:
+    """Embeddings [N, D]; zeros for a text that is "", and an image that is None."""
+    there = [item is not None and len(item) > 0 for item in items]
+    present = [item for item, is_there in zip(items, there, strict=True) if is_there]
+    vectors = np.zeros((len(items), dim), np.float32)
+    if present:
+        stacked = present if isinstance(present[0], str) else np.stack(present)
+        vectors[there] = embed(stacked, *settings)
+    return vectors
+
+
+def _records(inputs: list[_Input], models: Models, texts: np.ndarray, images: np.ndarray) -> list[bytes]:
     none = np.zeros(0, np.int32)
+    pictures = [image for item in inputs for _, image in item.pairs if image is not None]
+    codes = iter(models.image.encode(np.stack(pictures)) if pictures else ())
     records = []
-    for item, image, text_embedding, image_embedding in zip(inputs, codes, by_text, by_image, strict=True):
+    for item, text_embedding, image_embedding in zip(inputs, texts, images, strict=True):
+        first, *following = [Document(text, none if image is None else next(codes)) for text, image in item.pairs]
         document = PreparedDocument(
             id=item.id,
             caption=item.caption,
-            text=item.text,
-            image=image,
+            text=first.text,
+            image=first.image,
             text_embedding=text_embedding,
             image_embedding=image_embedding,
             neighbours_by_image=none,
@@ -203,16 +246,7 @@ def _run_models(inputs: list[_Input], models: Models, query_drop: float, seed: i
             scores_by_image=none,
             scores_by_text=none,
             metadata=item.metadata,
+            following=tuple(following),
         )
         records.append(encode_document(document))
-    return Part(
-        ids=[item.id for item in inputs],
-        records=records,
-        quarantined=[],
-        digests=np.array([item.digest for item in inputs], np.uint64),
-        caption_keys=np.array([caption_key(caption) for caption in captions], np.uint64),
-        image_hashes=np.stack([difference_hash(image) for image in images]),
-        embeddings=retriever.combine(by_text, by_image),
-        queries_by_image=retriever.embed_images(images, query_drop, seed) if query_drop else by_image,
-        queries_by_text=retriever.embed_texts(captions, query_drop, seed) if query_drop else by_text,
-    )
+    return records

@@ -18,7 +18,7 @@ from cm3leon_jax.data.prepare.bank import BANK_FOLDER, build_bank
 from cm3leon_jax.data.prepare.config import PrepareConfig, Settings
 from cm3leon_jax.data.prepare.duplicates import find_duplicates
 from cm3leon_jax.data.prepare.job import Job, Models
-from cm3leon_jax.data.prepare.layout import lay_out
+from cm3leon_jax.data.prepare.layout import describe_sources, lay_out
 from cm3leon_jax.data.prepare.parts import make_parts, part_counts
 from cm3leon_jax.data.prepare.quarantine import QUARANTINE_FILE, check_bad_share, write_quarantine
 from cm3leon_jax.data.prepare.shards import write_shards
@@ -82,6 +82,7 @@ def _make(job: Job, options: Any) -> None:
     manifest = {
         "format": FORMAT,
         "source": job.source.name,
+        "sources": describe_sources(job, places),
         "inputs": job.inputs,
         "splits": {name: _describe_split([written[place.file] for place in split]) for name, split in places.items()},
         "quarantined": bad,

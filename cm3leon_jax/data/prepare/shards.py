@@ -17,6 +17,7 @@ from cm3leon_jax.data.prepare.parts import Part
 from cm3leon_jax.data.prepare.workers import for_each, report
 from cm3leon_jax.data.records import decode_document, encode_document
 from cm3leon_jax.data.shards import BANK_SPLIT, describe_shard, write_shard
+from cm3leon_jax.data.splits import SPLITS
 from cm3leon_jax.retrieval.memory_bank import NOTHING, MemoryBank
 from cm3leon_jax.retrieval.neighbours import neighbours_of
 from cm3leon_jax.retrieval.selection import Neighbours, SelectionConfig
@@ -58,20 +59,20 @@ def _write(job: Job, places: list[Place]) -> None:
 
 
 def _search(job: Job, part: Part, places: Sequence[Place]) -> Neighbours:
+    report(len(part.ids))
+    if places[0].split not in SPLITS:  # documents that are no pairs stand alone
+        return _nothing_found(len(part.ids))
     config, bank = job.settings.selection, _bank(job)
     if places[0].split != BANK_SPLIT:
-        found = _held_out_neighbours(part, bank, config)
-    else:
-        found = neighbours_of(
-            bank,
-            image_queries=part.queries_by_image,
-            text_queries=part.queries_by_text,
-            config=config,
-            query_ids=np.concatenate([place.first + np.arange(place.documents) for place in places]),
-            query_documents=part.embeddings,
-        )
-    report(len(part.ids))
-    return found
+        return _held_out_neighbours(part, bank, config)
+    return neighbours_of(
+        bank,
+        image_queries=part.queries_by_image,
+        text_queries=part.queries_by_text,
+        config=config,
+        query_ids=np.concatenate([place.first + np.arange(place.documents) for place in places]),
+        query_documents=part.embeddings,
+    )
 
 
 def _bank(job: Job) -> MemoryBank:
@@ -99,10 +100,14 @@ def _records(part: Part, found: Neighbours) -> Iterator[bytes]:
         yield encode_document(document)
 
 
+def _nothing_found(queries: int) -> Neighbours:
+    nothing = np.zeros((queries, 0))
+    return Neighbours(nothing, nothing, nothing, nothing)
+
+
 def _held_out_neighbours(part: Part, bank: MemoryBank, config: SelectionConfig) -> Neighbours:
     """Two lists that do not know of each other: whoever has only the caption finds just `by_text`."""
-    nothing = np.zeros((len(part.records), 0))
-    found = Neighbours(nothing, nothing, nothing, nothing)
+    found = _nothing_found(len(part.records))
     if config.by_image:
         only = neighbours_of(bank, image_queries=part.queries_by_image, config=dataclasses.replace(config, by_text=0))
         found = dataclasses.replace(found, by_image=only.by_image, by_image_scores=only.by_image_scores)

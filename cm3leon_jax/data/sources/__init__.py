@@ -10,7 +10,14 @@ from cm3leon_jax.data.sources.images import fit_image
 from cm3leon_jax.data.sources.several import SeveralSources, split_specs
 from cm3leon_jax.runtime.errors import UserError
 
-FORMS = {"folder": "PATH", "webdataset": "PATTERN", "parquet": "PATTERN", "tfds": "NAME", "scenes": "DATA_DIR"}
+FORMS = {
+    "folder": "PATH",
+    "webdataset": "PATTERN",
+    "parquet": "PATTERN",
+    "documents": "PATTERN",
+    "tfds": "NAME",
+    "scenes": "DATA_DIR",
+}
 
 __all__ = [
     "BadExample",
@@ -30,6 +37,7 @@ def open_source(spec: str, *, validation_share: float = 0.02, test_share: float 
     - "folder:PATH": images with captions
     - "webdataset:PATTERN": tar files as img2dataset writes them
     - "parquet:PATTERN?image=NAME&caption=NAME": tables with images in a column
+    - "documents:PATTERN": lines of JSON, each a document of texts and images
     - "tfds:NAME" or "tfds:FOLDER": a data set of TensorFlow Datasets that is prepared
     - "scenes:DATA_DIR": the embedded data set, already rendered
 
@@ -58,6 +66,10 @@ def _open_one(spec: str, held_out: HeldOut) -> Source:
         from cm3leon_jax.data.sources.parquet import parquet_source
 
         return parquet_source(where, held_out)
+    if kind == "documents":
+        from cm3leon_jax.data.sources.documents import documents_source
+
+        return documents_source(where, held_out)
     if kind == "tfds":
         from cm3leon_jax.data.sources.tfds import tfds_source
 

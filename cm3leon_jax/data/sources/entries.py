@@ -7,11 +7,14 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
-from cm3leon_jax.data.sources.example import BadExample, SourceExample, require_split
+import numpy as np
+
+from cm3leon_jax.data.sources.example import NO_IMAGE, BadExample, SourceExample, require_split
 from cm3leon_jax.data.sources.images import UnreadableImage, decode_image
 from cm3leon_jax.data.sources.split_shards import SplitShard, shards_of_splits
+from cm3leon_jax.data.splits import DOCUMENT_SPLITS, INTERLEAVED, PAIRS, SPLITS, TEXT_ONLY, split_name
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import fingerprint
 
@@ -24,8 +27,18 @@ class Entry:
     place: Any = None  # of the image, as the store knows it
     caption: str = ""
     metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
+    following: Sequence[
+        tuple[str, Any]
+    ] = ()  # of a document: the texts, and the places of the images, behind the first
     reason: str = ""  # why it cannot be used; "" where it can
     group: str = ""  # what is held out as one, such as all captions of an image; "": the id
+
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`."""
+        if self.reason or (self.place is not None and self.caption and not self.following):
+            return PAIRS
+        return TEXT_ONLY if self.place is None and not self.following else INTERLEAVED
 
 
 class Store(Protocol):
@@ -40,14 +53,14 @@ class Store(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class HeldOut:
-    """Which shares of the groups are the splits "validation" and "test"; the rest is "train".
+    """Which shares of the groups are the splits "validation" and "test"; the rest is "train". Documents that are more
+    or less than an image with its caption are in splits of their own (`split_name`).
 
     A hash of each group's name says which, whatever else there is, so that added data moves nothing.
     """
 
     validation: float = 0.02
     test: float = 0.02
-    splits: ClassVar = ("train", "validation", "test")
 
     def __post_init__(self) -> None:
         if min(self.validation, self.test) < 0 or self.validation + self.test >= 1:
@@ -55,13 +68,13 @@ class HeldOut:
 
     def split(self, entries: Iterable[Entry]) -> dict[str, list[Entry]]:
         """The entries of each split, in their order."""
-        splits: dict[str, list[Entry]] = {name: [] for name in self.splits}
+        found: dict[str, list[Entry]] = {name: [] for name in DOCUMENT_SPLITS}
         for entry in entries:
             digest = hashlib.blake2b(printable(entry.group or entry.id).encode(), digest_size=8).digest()
             draw = int.from_bytes(digest, "little") / 2**64
             held = "validation" if draw < self.test + self.validation else "train"
-            splits["test" if draw < self.test else held].append(entry)
-        return splits
+            found[split_name("test" if draw < self.test else held, entry.kind)].append(entry)
+        return {name: entries for name, entries in found.items() if entries or name in SPLITS}
 
 
 class EntrySource:
@@ -102,8 +115,8 @@ class EntrySplit:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Over ids, captions, and the states of the images: contents are not read."""
-        return fingerprint([(entry.id, entry.caption, entry.reason, self._state(entry)) for entry in self._entries])
+        """Over ids, texts, and the states of the images: contents are not read."""
+        return fingerprint([(entry.id, entry.reason, self._states(entry)) for entry in self._entries])
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -113,18 +126,28 @@ class EntrySplit:
         if entry.reason:
             raise BadExample(entry.id, entry.reason)
         try:
-            image = decode_image(self._store.read(entry.place))
+            image = self._image(entry.place)
+            following = tuple((text, self._image(place)) for text, place in entry.following)
         except OSError as error:
             raise BadExample(entry.id, f"the image cannot be read ({error.strerror or error})") from None
         except UnreadableImage as error:
             raise BadExample(entry.id, str(error)) from None
-        return SourceExample(entry.id, image, entry.caption, entry.metadata)
+        return SourceExample(entry.id, image, entry.caption, entry.metadata, following)
 
     def captions(self) -> Iterator[str]:
-        return (entry.caption for entry in self._entries if not entry.reason)
+        for entry in self._entries:
+            if not entry.reason:
+                yield from (text for text, _ in ((entry.caption, None), *entry.following) if text)
 
-    def _state(self, entry: Entry) -> Any:
-        return None if entry.reason else self._store.state(entry.place)
+    def _image(self, place: Any) -> np.ndarray:
+        return NO_IMAGE if place is None else decode_image(self._store.read(place))
+
+    def _states(self, entry: Entry) -> list:
+        """Texts and states of the images."""
+        if entry.reason:
+            return []
+        pairs = ((entry.caption, entry.place), *entry.following)
+        return [(text, None if place is None else self._store.state(place)) for text, place in pairs]
 
 
 def bad_caption(caption: Any, *, where: str) -> str:

@@ -20,12 +20,23 @@ class BadExample(Exception):
         self.reason = reason
 
 
+NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class SourceExample:
+    """An image with its caption; in the splits of documents (`split_name`) a whole document."""
+
     id: str  # unique in its source; stable when data is added
-    image: np.ndarray  # uint8 [height, width, 3], of any size
-    caption: str  # not empty
+    image: np.ndarray  # uint8 [height, width, 3], of any size; in a document it may be `NO_IMAGE`
+    caption: str  # not empty but in a document: there the text before the image
     metadata: dict[str, Any]  # JSON-able provenance; of a scene its exact description
+    following: tuple[tuple[str, np.ndarray], ...] = ()  # of a document, the texts and images behind the first
+
+    @property
+    def pairs(self) -> tuple[tuple[str, np.ndarray], ...]:
+        """All texts, each with the image behind it."""
+        return (self.caption, self.image), *self.following
 
 
 class SourceSplit(Protocol):

@@ -18,6 +18,7 @@ from cm3leon_jax.data.sources.entries import (
     require_good,
 )
 from cm3leon_jax.data.sources.example import SourceExample, require_split
+from cm3leon_jax.data.splits import SPLITS
 from cm3leon_jax.runtime.files import file_state, fingerprint
 from cm3leon_jax.runtime.progress import progress
 
@@ -34,11 +35,11 @@ class FileSource:
     held_out: HeldOut
     settings: Any  # what entries depend on besides the files, JSON-able
     hint: str  # what to do where no entry can be used
-    splits = HeldOut.splits
+    splits: tuple[str, ...] = SPLITS
 
     def split(self, name: str) -> EntrySplit:
         require_split(self, name)
-        return self._all.split(name)
+        return self._all.split(name) if name in self._all.splits else EntrySplit([], self.store)
 
     def shards(self, examples: int) -> list[FileShard]:
         """One for each file, whatever `examples` is."""

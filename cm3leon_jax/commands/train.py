@@ -103,12 +103,15 @@ def train(
             for count in range(3)
         }
         with pretraining_mixture(prepared, "pretraining", pretraining, objective, text) as mixture:
+            batches = make_stream(mixture, stream, position_rule=model.position_rule, **share)
+            if hosts.is_first():
+                print(f"packing: {batches.fill:.1%} of the tokens in a batch are not padding", flush=True)
             train_decoder(
                 model,
                 vocabulary,
                 training,
                 loop,
-                make_stream(mixture, stream, position_rule=model.position_rule, **share),
+                batches,
                 directory,
                 evaluation=evaluation,
                 on_step=write_samples if captions else None,

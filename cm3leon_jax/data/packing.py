@@ -8,7 +8,7 @@ counts in the loss, 0 on padding).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -34,9 +34,15 @@ class Example:
         return min(len(self.ids) - 1, length)
 
 
-def pack_straddling(examples: Iterable[Example], length: int) -> Iterator[Row]:
+def pack_straddling(
+    examples: Iterable[Example], length: int, is_no_beginning: Callable[[np.ndarray], np.ndarray] | None = None
+) -> Iterator[Row]:
     """Examples one behind the other, cut into blocks of length + 1 ids, as CM3Leon does: no mask between examples,
-    and an example may lie across two rows. Every row is full; the ids behind the last whole block are left out."""
+    and an example may lie across two rows. Every row is full; the ids behind the last whole block are left out.
+
+    A block begins behind the one before, or after the ids there for which `is_no_beginning` is true (ids [n] -> bool
+    [n]): such as those of an image, whose rest would have nothing before it.
+    """
     positions, segments = np.arange(length, dtype=np.int32), np.ones(length, np.int32)
     weights = np.ones(length, np.float32)
     held: list[np.ndarray] = []  # [2, n]: ids, and the number of retrieved documents of each id's example
@@ -46,10 +52,10 @@ def pack_straddling(examples: Iterable[Example], length: int) -> Iterator[Row]:
         count += len(example.ids)
         if count <= length:
             continue
-        joined = np.concatenate(held, axis=1)
-        while count > length:
+        joined = _from_beginning(np.concatenate(held, axis=1), is_no_beginning)
+        while joined.shape[1] > length:
             (ids, retrieved), joined = joined[:, : length + 1], joined[:, length + 1 :]
-            count -= length + 1
+            joined = _from_beginning(joined, is_no_beginning)
             yield {
                 "tokens": ids[:-1],
                 "targets": ids[1:],
@@ -58,7 +64,14 @@ def pack_straddling(examples: Iterable[Example], length: int) -> Iterator[Row]:
                 "segments": segments,
                 "retrieved": retrieved[1:],
             }
-        held = [joined]
+        held, count = [joined], joined.shape[1]
+
+
+def _from_beginning(joined: np.ndarray, is_no_beginning: Callable[[np.ndarray], np.ndarray] | None) -> np.ndarray:
+    if is_no_beginning is None or not joined.shape[1] or not is_no_beginning(joined[0, :1])[0]:
+        return joined
+    passed = is_no_beginning(joined[0])
+    return joined[:, joined.shape[1] if passed.all() else int(passed.argmin()) :]
 
 
 def pack_whole(examples: Iterable[Example], length: int, lookahead: int) -> Iterator[Row]:

@@ -37,6 +37,9 @@ class StreamConfig:
     batch_size: int = 256  # rows of the global batch
     lanes: int = 64  # a multiple of every number of hosts to be used, and a divisor of batch_size; fixed for a run
     packing: str = "straddle"  # "straddle": CM3Leon's, blocks cut through examples; "whole": whole examples, kept apart
+    # Whether a block of "straddle" may begin with the rest of an image that the one before cut through. If not, that
+    # rest is left out: a tenth of all tokens, where blocks are of four images.
+    begin_inside_images: bool = False
     lookahead: int = 16  # examples a lane holds to fill its rows well; for "whole"
     chapter_steps: int = 128  # steps between two fresh starts of a lane: a restart replays at most so many
     seed: int = 0  # of everything random in the data

@@ -116,7 +116,8 @@ class Stream:
 
     def _pack(self, examples: Iterable[Example]) -> Iterator[Row]:
         if self.config.packing == "straddle":
-            return pack_straddling(examples, self.config.length)
+            no_beginning = None if self.config.begin_inside_images else self._vocabulary.is_image
+            return pack_straddling(examples, self.config.length, no_beginning)
         return pack_whole(examples, self.config.length, self.config.lookahead)
 
     def _dealt(self, lane: int, deck: int) -> Iterator[Example]:
@@ -149,9 +150,11 @@ class Stream:
         """Packs a sample -> (examples a row takes, share of its tokens that are not padding)."""
         self._set_deck_size(_SAMPLE)
         sample = list(self._dealt(0, 0))
-        if self.config.packing == "straddle":
-            return (self.config.length + 1) * _SAMPLE / sum(len(example.ids) for example in sample), 1.0
         rows = list(self._pack(sample))
+        if self.config.packing == "straddle":
+            # Of few rows, the ids behind the last would be too large a part.
+            of_lengths = (self.config.length + 1) * _SAMPLE / sum(len(example.ids) for example in sample)
+            return (_SAMPLE / len(rows) if len(rows) >= 20 else of_lengths), 1.0
         full = rows[:-1] or rows  # the last holds what was left
         taken = sum(int(row["segments"].max()) for row in full)
         return taken / len(full), sum(float(row["weights"].mean()) for row in full) / len(full)

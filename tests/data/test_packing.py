@@ -37,6 +37,25 @@ def test_straddling_rows_are_the_concatenation_cut_into_blocks(lengths, length):
         assert row["retrieved"].tolist() == [retrieved[target] for target in row["targets"].tolist()]
 
 
+@given(example_lengths, st.integers(1, 40), st.integers(2, 7))
+def test_a_block_never_begins_inside_an_image(lengths, length, every):
+    """Ids that are no multiple of `every` stand for images: a run of them is passed over where a block would begin."""
+    examples = numbered(lengths)
+    rows = list(pack_straddling(iter(examples), length, lambda ids: ids % every != 0))
+    ids = np.concatenate([example.ids for example in examples]) if examples else np.zeros(0, int)
+    begin = 0
+    for row in rows:
+        while begin < len(ids) and ids[begin] % every:
+            begin += 1
+        block = ids[begin : begin + length + 1]
+        assert np.array_equal(row["tokens"], block[:-1]) and np.array_equal(row["targets"], block[1:])
+        assert row["tokens"][0] % every == 0
+        begin += length + 1
+    left = ids[begin:]
+    first = next((place for place, id_ in enumerate(left) if id_ % every == 0), len(left))
+    assert len(left) - first <= length
+
+
 @given(example_lengths, st.integers(1, 40), st.integers(1, 8))
 def test_whole_rows_hold_each_example_once_and_apart(lengths, length, lookahead):
     examples = numbered(lengths)

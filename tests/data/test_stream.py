@@ -1,5 +1,6 @@
 """The training stream: the batch of a step is the same after a restart and on any number of hosts."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -19,6 +20,7 @@ PRETRAINING = PretrainingConfig(retrieved_min=1, retrieved_max=2, retrieval_augm
 SIZE = 200
 WHOLE = StreamConfig(length=96, batch_size=8, lanes=4, packing="whole", lookahead=8, chapter_steps=5, seed=3)
 STRADDLE = StreamConfig(length=50, batch_size=8, lanes=4, packing="straddle", chapter_steps=5, seed=3)
+ANYWHERE = dataclasses.replace(STRADDLE, begin_inside_images=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,7 +31,7 @@ def registered(tmp_path_factory):
     unregister(NAME)
 
 
-@pytest.fixture(scope="module", params=[WHOLE, STRADDLE], ids=["whole", "straddle"])
+@pytest.fixture(scope="module", params=[WHOLE, STRADDLE, ANYWHERE], ids=["whole", "straddle", "anywhere"])
 def config(request):
     return request.param
 
@@ -163,3 +165,11 @@ def test_streams_that_cannot_be_are_user_errors():
         make_stream(NAME, WHOLE, split="test")
     with pytest.raises(UserError, match="no task or mixture"):
         make_stream("nothing", WHOLE)
+
+
+def test_blocks_begin_inside_images_only_if_asked_for():
+    def share(config):
+        steps = itertools.islice(make_stream(NAME, config)(None), 20)
+        return np.mean([VOCABULARY.is_image(batch["tokens"][:, 0]) for batch, _ in steps])
+
+    assert share(STRADDLE) == 0 and 0.3 < share(ANYWHERE) < 0.7

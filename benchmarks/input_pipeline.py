@@ -1,0 +1,146 @@
+"""Speed of the training stream on one core, beside what a host of a 7B run consumes: one line of JSON.
+
+    python benchmarks/input_pipeline.py
+
+Prepared documents of the paper's size (1,024 codes, captions of 5 to 60 tokens, CLIP embeddings of 512 dimensions),
+more than are kept in memory; pairs behind two retrieved documents, blocks of 4,096 tokens. Beside it the same tasks by
+seqio's own datasets, which is what else one would use, in turns with it. Progress goes to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import json
+import os
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+
+LENGTH = 4096
+# 7B on a v5p-256 slice as planned (docs/recipes.md): 2,048 rows in 8.11 s, on hosts of 4 chips.
+NEEDED = 2048 * LENGTH / 8.11 / 32
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--documents", type=int, default=80_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each in each round")
+    parser.add_argument("--scratch", help="a folder for the documents; by default the system's")
+    arguments = parser.parse_args()
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before TensorFlow counts the cores
+
+    from cm3leon_jax.data.objective import ObjectiveConfig
+    from cm3leon_jax.data.settings import PretrainingConfig, StreamConfig
+    from cm3leon_jax.data.stream import make_stream
+    from cm3leon_jax.data.tasks import RETRIEVAL_AUGMENTED, pretraining_mixture
+
+    with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
+        print(f"writing {arguments.documents:,} documents …", file=sys.stderr, flush=True)
+        write_documents(pathlib.Path(folder), arguments.documents)
+        pretraining = PretrainingConfig(retrieved_min=2, retrieved_max=2)
+        config = StreamConfig(length=LENGTH, batch_size=64, lanes=64)
+        with pretraining_mixture(folder, "speed", pretraining, ObjectiveConfig()) as name:
+            stream = make_stream(name, config)
+            streams = {
+                "ours": (batch["tokens"].size for batch, _ in stream(None)),
+                "seqio": seqio_tokens(f"{name}.{RETRIEVAL_AUGMENTED}"),
+            }
+            rates = measure(streams, arguments.rounds, arguments.seconds)
+            seeks = {step: seconds_to_first(stream, step) for step in (0, 127, 1_000_000, 1_000_127)}
+            whole = make_stream(name, dataclasses.replace(config, packing="whole")).fill
+    result = {
+        "benchmark": "input_pipeline",
+        "tokens_per_second_and_core": {each: round(rate) for each, rate in rates.items()},
+        "ratio": round(rates["ours"] / rates["seqio"], 2),
+        "needed_by_a_host": round(NEEDED),
+        "times_needed": round(rates["ours"] / NEEDED, 1),
+        "share_not_padding": {"straddle": stream.fill, "whole": round(whole, 4)},
+        "seconds_to_seek_step": {str(step): round(seconds, 2) for step, seconds in seeks.items()},
+    }
+    print(json.dumps(result))
+
+
+def write_documents(folder: pathlib.Path, count: int) -> None:
+    """One shard of random documents whose neighbours are anywhere."""
+    import numpy as np
+
+    from cm3leon_jax.data.records import PreparedDocument, encode_document
+    from cm3leon_jax.data.shards import FORMAT, MANIFEST_FILE, describe_shard, shard_name, write_shard
+    from cm3leon_jax.runtime.files import write_json
+    from cm3leon_jax.vocabulary import Vocabulary
+
+    vocabulary = Vocabulary(text_size=56_320, image_size=8192, num_sentinels=512, multiple_of=256)
+    rng = np.random.default_rng(0)
+
+    def documents() -> Iterator[bytes]:
+        for index in range(count):
+            yield encode_document(
+                PreparedDocument(
+                    id=f"{index:09d}",
+                    caption="a caption of about as many letters as captions have",
+                    text=rng.integers(3, vocabulary.text_size, rng.integers(5, 61)).astype(np.int32),
+                    image=rng.integers(0, vocabulary.image_size, 1024).astype(np.int32),
+                    text_embedding=rng.normal(size=512).astype(np.float32),
+                    image_embedding=rng.normal(size=512).astype(np.float32),
+                    neighbours_by_image=rng.integers(0, count, 2).astype(np.int32),
+                    neighbours_by_text=rng.integers(0, count, 2).astype(np.int32),
+                    scores_by_image=np.ones(2, np.float32),
+                    scores_by_text=np.ones(2, np.float32),
+                    metadata={"url": "https://example.com/picture.jpg"},
+                )
+            )
+
+    path = folder / shard_name("train", 0, 1)
+    write_shard(path, documents())
+    shard = describe_shard(path)
+    manifest = {
+        "format": FORMAT,
+        "sources": [{"name": "random", "weight": None, "splits": {"train": [0, count]}}],
+        "splits": {"train": {"documents": count, "shards": [shard]}},
+        "vocabulary": dataclasses.asdict(vocabulary),
+    }
+    write_json(folder / MANIFEST_FILE, manifest)
+
+
+def seqio_tokens(task: str) -> Iterator[int]:
+    """The tokens of each sequence of the task as seqio gives it."""
+    import seqio
+
+    dataset = seqio.get_mixture_or_task(task).get_dataset(
+        sequence_length={"tokens": LENGTH}, split="train", shuffle=True, seed=0, num_epochs=None
+    )
+    return (element["tokens"].size for element in dataset.as_numpy_iterator())
+
+
+def measure(streams: dict[str, Iterator[int]], rounds: int, seconds: float) -> dict[str, float]:
+    """Tokens a second of each, the median of rounds in which they take turns."""
+    found: dict[str, list[float]] = {name: [] for name in streams}
+    for stream in streams.values():
+        next(stream)
+    for number in range(rounds):
+        for name, stream in streams.items():
+            tokens, start = 0, time.perf_counter()
+            while (taken := time.perf_counter() - start) < seconds:
+                tokens += next(stream)
+            found[name].append(tokens / taken)
+            print(f"round {number + 1}: {name} {tokens / taken:,.0f} tokens/s", file=sys.stderr, flush=True)
+    return {name: statistics.median(rates) for name, rates in found.items()}
+
+
+def seconds_to_first(stream, step: int) -> float:
+    """From a position to its first batch; the one before the last step of a chapter is the worst."""
+    position = next(itertools.islice(stream(None), 1))[1] | {"step": step}
+    start = time.perf_counter()
+    next(stream(position))
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()

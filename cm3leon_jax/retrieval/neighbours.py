@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
 
 from cm3leon_jax.retrieval.memory_bank import NOTHING
-from cm3leon_jax.retrieval.selection import Candidates, Neighbours, SelectionConfig, select
+from cm3leon_jax.retrieval.selection import Candidates, Neighbours, SelectionConfig, explain, select
+from cm3leon_jax.retrieval.verdicts import Verdicts
 from cm3leon_jax.runtime.errors import UserError
 
 _FIELDS = [field.name for field in dataclasses.fields(Neighbours)]
@@ -45,25 +47,68 @@ def neighbours_of(
     of what they found are held for `chunk` queries at a time, for fewer where the search is deeper.
     """
     config = config or SelectionConfig()
-    given = image_queries if image_queries is not None else text_queries
-    if given is None:
-        raise UserError("a selection needs queries, by image or by text")
-    nothing = np.zeros_like(given)
-    queries = _Queries(
-        nothing if image_queries is None else image_queries,
-        nothing if text_queries is None else text_queries,
-        np.full(len(given), NOTHING) if query_ids is None else query_ids,
-        nothing if query_documents is None else query_documents,
-    )
-    depth = min(config.candidates, max(bank.count, 1))
-    deepest = min(config.max_candidates, max(bank.count, 1))
-    result = _search_and_select(bank, queries, depth, config, complete_ids, chunk)
-    while depth < deepest and (short := np.flatnonzero(_may_gain(result, queries))).size:
-        depth = min(2 * depth, deepest)
+    queries = _queries(image_queries, text_queries, query_ids, query_documents)
+    first, *deeper_ones = _depths(config, bank.count)
+    result = _search_and_select(bank, queries, first, config, complete_ids, chunk)
+    for depth in deeper_ones:
+        short = np.flatnonzero(_may_gain(result, queries))
+        if not short.size:
+            break
         deeper = _search_and_select(bank, queries.rows(short), depth, config, complete_ids, chunk)
         for name in _FIELDS:
             getattr(result, name)[short] = getattr(deeper, name)
     return result
+
+
+@dataclasses.dataclass(frozen=True)
+class Explained:
+    """One query's search, at the depth that it was looked at to: lists by image and by text, with K candidates each."""
+
+    neighbours: Neighbours  # what `neighbours_of` finds; Q = 1
+    candidates: tuple[Candidates, Candidates]  # Q = 1
+    verdicts: tuple[Verdicts, Verdicts]  # Q = 1
+
+
+def explained_neighbours_of(
+    bank: Bank,
+    *,
+    image_queries: np.ndarray | None = None,
+    text_queries: np.ndarray | None = None,
+    config: SelectionConfig | None = None,
+    query_ids: np.ndarray | None = None,
+    query_documents: np.ndarray | None = None,
+    complete_ids: np.ndarray | None = None,
+) -> list[Explained]:
+    """The same as `neighbours_of`, query by query and with what became of every candidate: for people, not for speed."""
+    config = config or SelectionConfig()
+    queries = _queries(image_queries, text_queries, query_ids, query_documents)
+    found = []
+    for row in range(len(queries.ids)):
+        one = queries.rows(slice(row, row + 1))
+        for depth in _depths(config, bank.count):
+            lists = _search(bank, (one.image, one.text), depth)
+            by_image, by_text = (_candidates(bank, each, slice(None)) for each in lists)
+            neighbours, verdicts = explain(
+                by_image,
+                by_text,
+                config,
+                query_ids=one.ids,
+                query_documents=one.documents,
+                complete_ids=complete_ids,
+            )
+            if not _may_gain(neighbours, one).any():
+                break
+        found.append(Explained(neighbours, (by_image, by_text), verdicts))
+    return found
+
+
+def _depths(config: SelectionConfig, count: int) -> Iterator[int]:
+    """How many candidates are looked at, first and whenever a query still lacks documents, in a bank of `count`."""
+    depth, deepest = min(config.candidates, max(count, 1)), min(config.max_candidates, max(count, 1))
+    yield depth
+    while depth < deepest:
+        depth = min(2 * depth, deepest)
+        yield depth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +120,21 @@ class _Queries:
 
     def rows(self, which: slice | np.ndarray) -> _Queries:
         return _Queries(self.image[which], self.text[which], self.ids[which], self.documents[which])
+
+
+def _queries(
+    image: np.ndarray | None, text: np.ndarray | None, ids: np.ndarray | None, documents: np.ndarray | None
+) -> _Queries:
+    given = image if image is not None else text
+    if given is None:
+        raise UserError("a selection needs queries, by image or by text")
+    nothing = np.zeros_like(given)
+    return _Queries(
+        nothing if image is None else image,
+        nothing if text is None else text,
+        np.full(len(given), NOTHING) if ids is None else ids,
+        nothing if documents is None else documents,
+    )
 
 
 def _may_gain(result: Neighbours, queries: _Queries) -> np.ndarray:

@@ -12,10 +12,12 @@ in turn, best first: one by image, one by text, one by image, … A candidate is
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
 from cm3leon_jax.retrieval.memory_bank import NOTHING
+from cm3leon_jax.retrieval.verdicts import Journal, Reason, Verdicts
 from cm3leon_jax.runtime.errors import UserError
 
 
@@ -79,39 +81,71 @@ def select(
     document embeddings, for finding exact duplicates; a row of zeros has none. `complete_ids`: the documents that have
     both modalities; None: all do.
     """
+    rules = _Rules(config, query_ids, query_documents, complete_ids)
+    return _gathered((by_image, by_text), _choose((by_image, by_text), rules, None))
+
+
+def explain(
+    by_image: Candidates,
+    by_text: Candidates,
+    config: SelectionConfig,
+    *,
+    query_ids: np.ndarray | None = None,
+    query_documents: np.ndarray | None = None,
+    complete_ids: np.ndarray | None = None,
+) -> tuple[Neighbours, tuple[Verdicts, Verdicts]]:
+    """What `select` chooses, and what became of each candidate by image and by text. Arguments as for `select`."""
     lists = (by_image, by_text)
-    allowed = [_allowed(one, config, query_ids, query_documents, complete_ids) for one in lists]
-    chosen = [np.full((len(by_image.ids), count), -1, np.int64) for count in (config.by_image, config.by_text)]
+    journal = Journal([one.ids.shape for one in lists])
+    chosen = _choose(lists, _Rules(config, query_ids, query_documents, complete_ids), journal)
+    return _gathered(lists, chosen), journal.closed(chosen)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rules:
+    config: SelectionConfig
+    query_ids: np.ndarray | None
+    query_documents: np.ndarray | None
+    complete_ids: np.ndarray | None
+
+    def against(self, candidates: Candidates) -> Iterator[tuple[Reason, np.ndarray]]:
+        """The rules that do not depend on what was taken: whom each one strikes, bool [Q, K]."""
+        yield Reason.NOTHING, candidates.ids == NOTHING
+        if self.query_ids is not None:
+            yield Reason.ITSELF, candidates.ids == np.asarray(self.query_ids)[:, None]
+        if self.complete_ids is not None:
+            yield Reason.LACKS_MODALITY, ~np.isin(candidates.ids, self.complete_ids)
+        if self.query_documents is not None:
+            products = np.einsum("qkd,qd->qk", candidates.embeddings, self.query_documents)
+            yield Reason.SAME_EMBEDDING, ~(products < self.config.duplicate)
+        yield Reason.TOO_SIMILAR_TO_QUERY, ~(candidates.scores <= self.config.threshold)
+
+
+def _choose(lists: tuple[Candidates, Candidates], rules: _Rules, journal: Journal | None) -> list[np.ndarray]:
+    """The places of what is taken of each list, int [Q, wanted]; -1 where none is left."""
+    config = rules.config
+    allowed = []
+    for which, one in enumerate(lists):
+        mask = np.ones(one.ids.shape, bool)
+        for reason, struck in rules.against(one):
+            mask &= ~struck
+            if journal:
+                journal.note(which, struck, reason)
+        allowed.append(mask)
+    chosen = [np.full((len(lists[0].ids), count), -1, np.int64) for count in (config.by_image, config.by_text)]
     for turn in range(max(config.by_image, config.by_text)):
         for which in (0, 1):
             if turn < chosen[which].shape[1]:
-                chosen[which][:, turn] = _take_first(which, lists, allowed, config.threshold)
-    (image_ids, image_scores), (text_ids, text_scores) = (
-        _gather(one, places) for one, places in zip(lists, chosen, strict=True)
-    )
-    return Neighbours(image_ids, image_scores, text_ids, text_scores)
-
-
-def _allowed(
-    candidates: Candidates,
-    config: SelectionConfig,
-    query_ids: np.ndarray | None,
-    query_documents: np.ndarray | None,
-    complete_ids: np.ndarray | None,
-) -> np.ndarray:
-    """The rules that do not depend on what was taken: bool [Q, K]."""
-    allowed: np.ndarray = (candidates.ids != NOTHING) & (candidates.scores <= config.threshold)
-    if query_ids is not None:
-        allowed &= candidates.ids != np.asarray(query_ids)[:, None]
-    if query_documents is not None:
-        allowed &= np.einsum("qkd,qd->qk", candidates.embeddings, query_documents) < config.duplicate
-    if complete_ids is not None:
-        allowed &= np.isin(candidates.ids, complete_ids)
-    return allowed
+                chosen[which][:, turn] = _take_first(which, lists, allowed, config.threshold, journal)
+    return chosen
 
 
 def _take_first(
-    which: int, lists: tuple[Candidates, Candidates], allowed: list[np.ndarray], threshold: float
+    which: int,
+    lists: tuple[Candidates, Candidates],
+    allowed: list[np.ndarray],
+    threshold: float,
+    journal: Journal | None,
 ) -> np.ndarray:
     """Takes each query's first allowed candidate of one list (place [Q]; -1: none is left), and forbids, in both
     lists, that document and all that are too similar to it."""
@@ -122,10 +156,22 @@ def _take_first(
     place = np.where(found, first, -1)
     taken_ids = np.where(found, taken.ids[queries, place], NOTHING)
     taken_embeddings = taken.embeddings[queries, place]
-    for one, mask in zip(lists, allowed, strict=True):
-        similar = np.einsum("qkd,qd->qk", one.embeddings, taken_embeddings) > threshold
-        mask &= ~(found[:, None] & (similar | (one.ids == taken_ids[:, None])))
+    for number, (one, mask) in enumerate(zip(lists, allowed, strict=True)):
+        products = np.einsum("qkd,qd->qk", one.embeddings, taken_embeddings)
+        same = found[:, None] & (one.ids == taken_ids[:, None])
+        similar = found[:, None] & (products > threshold)
+        mask &= ~(similar | same)
+        if journal:
+            journal.note(number, same, Reason.TAKEN_ALREADY)
+            journal.note_similar(number, similar, taken_ids, products)
     return place
+
+
+def _gathered(lists: tuple[Candidates, Candidates], chosen: list[np.ndarray]) -> Neighbours:
+    (image_ids, image_scores), (text_ids, text_scores) = (
+        _gather(one, places) for one, places in zip(lists, chosen, strict=True)
+    )
+    return Neighbours(image_ids, image_scores, text_ids, text_scores)
 
 
 def _gather(candidates: Candidates, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cm3leon_jax.retrieval.neighbours import neighbours_of
+from cm3leon_jax.retrieval.neighbours import explained_neighbours_of, neighbours_of
 from cm3leon_jax.retrieval.selection import Candidates, SelectionConfig, select
+from cm3leon_jax.retrieval.verdicts import Reason
 from cm3leon_jax.runtime.errors import UserError
 
 DIM = 3
@@ -132,6 +133,59 @@ def test_what_is_chosen_obeys_the_rules(problem):
         between = (embeddings @ embeddings.T)[~np.eye(len(chosen), dtype=bool)]
         assert not len(between) or between.max() <= config.threshold
     assert not (found.by_image_scores > config.threshold).any() and not (found.by_text_scores > config.threshold).any()
+
+
+def reasons_of_one_list(found, which, problem, row):
+    """Checks each verdict about one list of one query against the rules, read aloud."""
+    bank, _, _, config, query_ids, documents, complete = problem
+    candidates, verdicts = found.candidates[which], found.verdicts[which]
+    taken = np.concatenate([found.neighbours.by_image[0], found.neighbours.by_text[0]])
+    wanted = (config.by_image, config.by_text)[which]
+    enough = 0
+    for place, (index, score, reason, other) in enumerate(
+        zip(candidates.ids[0], candidates.scores[0], verdicts.reasons[0], verdicts.others[0], strict=True)
+    ):
+        embedding = candidates.embeddings[0, place]
+        if enough == wanted:
+            assert reason == (Reason.ENOUGH if index >= 0 else Reason.NOTHING)
+        elif reason == Reason.TAKEN:
+            enough += 1
+        elif reason == Reason.TOO_SIMILAR_TO_TAKEN:
+            assert other in taken and other != index
+            similarity = embedding @ bank.embeddings_of([[other]])[0, 0]
+            assert similarity > config.threshold
+            assert abs(similarity - verdicts.similarities[0, place]) < 1e-5
+        else:
+            holds = {
+                Reason.NOTHING: index == -1,
+                Reason.ITSELF: index == query_ids[row],
+                Reason.LACKS_MODALITY: index not in complete,
+                Reason.SAME_EMBEDDING: embedding @ documents[row] >= config.duplicate,
+                Reason.TOO_SIMILAR_TO_QUERY: score > config.threshold,
+                Reason.TAKEN_ALREADY: index in (found.neighbours.by_text, found.neighbours.by_image)[which],
+            }
+            assert holds[reason]
+    return candidates.ids[0][verdicts.reasons[0] == Reason.TAKEN].tolist()
+
+
+@settings(max_examples=200, deadline=None)
+@given(problems())
+def test_what_is_explained_as_taken_is_what_is_selected_and_every_reason_holds(problem):
+    bank, image, text, config, query_ids, documents, complete = problem
+    options = {
+        "image_queries": image,
+        "text_queries": text,
+        "config": config,
+        "query_ids": query_ids,
+        "query_documents": documents,
+        "complete_ids": complete,
+    }
+    selected = neighbours_of(bank, **options)
+    for row, found in enumerate(explained_neighbours_of(bank, **options)):
+        for which, ids in enumerate((selected.by_image[row], selected.by_text[row])):
+            assert reasons_of_one_list(found, which, problem, row) == ids[ids >= 0].tolist()
+        for field in dataclasses.fields(selected):
+            np.testing.assert_array_equal(getattr(found.neighbours, field.name)[0], getattr(selected, field.name)[row])
 
 
 def ring(count):

@@ -15,7 +15,7 @@ setuptools.setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["cm3leon_jax", "cm3leon_jax.*"]),
-    package_data={"cm3leon_jax": ["evaluation/templates/*"]},
+    package_data={"cm3leon_jax": ["pages/templates/*"]},
     entry_points={"console_scripts": ["cm3leon = cm3leon_jax.cli:main"]},
     install_requires=[
         "jax>=0.10.2",

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.resources
 import pathlib
-import string
 from collections.abc import Mapping
 
 from cm3leon_jax.evaluation import report_figures, report_losses, report_pictures, report_tables
 from cm3leon_jax.evaluation.gallery import read_gallery
-from cm3leon_jax.evaluation.page import Pictures, text
 from cm3leon_jax.evaluation.results import assemble_results, duration, headline_rule
+from cm3leon_jax.pages.page import Part, whole_page
+from cm3leon_jax.pages.pieces import Pictures
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, read_json, written_aside
 from cm3leon_jax.runtime.metrics import read_metrics
@@ -62,33 +61,34 @@ def report_page(
 ) -> str:
     """The page as text, from what `write_report` reads. `results` has every key of `assemble_results`."""
     headline = headline_rule(results)
-    sections = [
-        report_figures.goals_section(results),
-        report_pictures.retrieval_section(gallery, pictures, headline),
-        report_pictures.rules_section(gallery, pictures),
-        report_pictures.captions_section(gallery, pictures),
-        report_pictures.infill_section(gallery, pictures),
-        report_pictures.reconstruction_section(gallery, pictures),
-        report_tables.scores_section(results),
-        report_losses.losses_section(metrics),
-        report_figures.time_section(results),
-        report_figures.settings_section(settings),
+    parts = [
+        Part("goals", "Goals", report_figures.goals_section(results)),
+        Part("prompts", "Pictures", report_pictures.retrieval_section(gallery, pictures, headline)),
+        Part("rules", "Sampling", report_pictures.rules_section(gallery, pictures)),
+        Part("captions", "Captions", report_pictures.captions_section(gallery, pictures)),
+        Part("infill", "Filling in", report_pictures.infill_section(gallery, pictures)),
+        Part("tokenizer", "Tokenizer", report_pictures.reconstruction_section(gallery, pictures)),
+        Part("scores", "Scores", report_tables.scores_section(results)),
+        Part("curves", "Losses", report_losses.losses_section(metrics)),
+        Part("time", "Time", report_figures.time_section(results)),
+        Part("settings", "Settings", report_figures.settings_section(settings)),
     ]
-    templates = importlib.resources.files("cm3leon_jax.evaluation") / "templates"
-    return string.Template((templates / "report.html").read_text(encoding="utf-8")).substitute(
-        style=(templates / "report.css").read_text(encoding="utf-8"),
-        title=text(title),
+    return whole_page(
+        parts,
+        title=title,
+        eyebrow="report of a run",
         introduction=_introduction(results),
         facts=_run_facts(results),
         hero=report_pictures.hero_strip(gallery, pictures, headline),
-        sections="\n".join(sections),
+        footer="Every figure on this page was measured in this run, on examples held out from training; what was not "
+        "measured is shown as —.",
     )
 
 
 def _introduction(results: Mapping) -> str:
     parameters = results["parameters"]
     decoder = "One decoder" if parameters is None else f"One decoder of {_count(parameters)} parameters"
-    return text(
+    return (
         f"{decoder} over text and image tokens draws pictures from captions, writes captions for pictures and fills in "
         "hidden parts. Image tokenizer, text tokenizer, retriever and decoder were all trained in this run, by the "
         "recipe of CM3Leon: retrieval-augmented pretraining on causally masked sequences, then guided and contrastive "
@@ -96,16 +96,14 @@ def _introduction(results: Mapping) -> str:
     )
 
 
-def _run_facts(results: Mapping) -> str:
-    """The line of small print below the introduction: size, time, machine, commit; what is unknown is left out."""
-    machine = results["details"].get("machine", {})
-    facts = {
+def _run_facts(results: Mapping) -> dict[str, object]:
+    """Size, time, machine, commit; what is unknown is None."""
+    return {
         "parameters": results["parameters"] and f"{results['parameters']:,}",
         "time": results["seconds"]["total"] and duration(results["seconds"]["total"]),
-        **machine,
+        **results["details"].get("machine", {}),
         "commit": results["commit"] and str(results["commit"])[:12],
     }
-    return "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in facts.items() if value)
 
 
 def _count(number: int) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cm3leon_jax.evaluation.page import command, section, text
 from cm3leon_jax.evaluation.results import GOALS, NOT_MEASURED, Goal, duration, percent, ratio, unsteered_share
+from cm3leon_jax.pages.pieces import command, section, text
 
 
 def goals_section(results: Mapping) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from cm3leon_jax.evaluation.charts import Series, line_chart
-from cm3leon_jax.evaluation.page import command, section, table
+from cm3leon_jax.pages.charts import Series, line_chart
+from cm3leon_jax.pages.pieces import command, section, table
 
 TITLES = {"decoder": "Decoder", "image_tokenizer": "Image tokenizer", "retriever": "Retriever"}
 MOST_LINES = 4  # names on one chart, as many as there are colours

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cm3leon_jax.evaluation.page import Pictures, command, fact_chips, section, tally, text
 from cm3leon_jax.evaluation.results import RULE_NAMES, RULES
+from cm3leon_jax.pages.pieces import Pictures, command, fact_chips, section, tally, text
 
 
 def hero_strip(gallery: Mapping, pictures: Pictures, headline: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cm3leon_jax.evaluation.page import command, section, table
 from cm3leon_jax.evaluation.results import NOT_MEASURED, RULE_NAMES, RULES, percent, ratio
+from cm3leon_jax.pages.pieces import command, section, table
 
 KIND_NAMES = {"exists": "colour and shape"}  # what a kind of fact is called where its name says too little
 SHARE_COLUMNS = ("", "facts found", "95% interval", "of the ceiling", "captions")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 WIDTH, HEIGHT = 340, 210
 LEFT, RIGHT, TOP, BOTTOM = 40, 10, 10, 36
@@ -39,7 +39,7 @@ def line_chart(title: str, series: Sequence[Series], *, note: str = "") -> str:
         y = HEIGHT - BOTTOM - (min(max(value, y_low), y_high) - y_low) / (y_high - y_low) * (HEIGHT - TOP - BOTTOM)
         return x, y
 
-    parts = [_axes(x_ticks, y_ticks, x_high, at)]
+    parts = [axes(x_ticks, y_ticks, x_high, at, "step")]
     for line in series:
         points = [at(*point) for point in _thinned(line.points)]
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
@@ -81,10 +81,17 @@ def nice_ticks(low: float, high: float, about: int) -> list[float]:
     return [index * step for index in range(first, max(last, first + 1) + 1)]
 
 
-def _axes(x_ticks: Sequence[float], y_ticks: Sequence[float], x_high: float, at) -> str:
+def axes(
+    x_ticks: Sequence[float],
+    y_ticks: Sequence[float],
+    x_high: float,
+    at: Callable[[float, float], tuple[float, float]],
+    x_label: str,
+) -> str:
+    """Grid lines, ticks (of x, those up to `x_high`) and the name of the horizontal axis; `at` places (x, y)."""
     parts = []
     for tick in y_ticks:
-        x, y = at(0, tick)
+        _, y = at(0, tick)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_short(tick)}</text>')
     for tick in x_ticks:
@@ -93,7 +100,8 @@ def _axes(x_ticks: Sequence[float], y_ticks: Sequence[float], x_high: float, at)
         x, _ = at(tick, y_ticks[0])
         anchor = "end" if x > WIDTH - RIGHT - 16 else "middle"
         parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="{anchor}">{_short(tick)}</text>')
-    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 2}" text-anchor="middle">step</text>')
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(f'<text x="{middle}" y="{HEIGHT - 2}" text-anchor="middle">{html.escape(x_label)}</text>')
     return "".join(parts)
 
 

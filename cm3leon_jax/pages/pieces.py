@@ -1,18 +1,42 @@
-"""The small pieces of HTML that the report's sections are made of. Everything that comes from data is escaped."""
+"""The small pieces of HTML that the sections of a page are made of. Everything that comes from data is escaped."""
 
 from __future__ import annotations
 
 import base64
 import html
+import io
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+import PIL.Image
+
 from cm3leon_jax.runtime.files import Path
+
+_NO_PICTURE = '<span class="no-picture">no picture</span>'
 
 
 def text(value: object) -> str:
     """Any value as escaped HTML text."""
     return html.escape(str(value))
+
+
+def picture(image: np.ndarray | None, alt: str, *, largest: int | None = None) -> str:
+    """A decoded image, uint8 [H, W, 3], as an <img> with its bytes inlined, or a plain box where there is none. One of
+    more than `largest` pixels a side is made smaller."""
+    if image is None:
+        return _NO_PICTURE
+    drawn = PIL.Image.fromarray(image)
+    if largest is not None:
+        drawn.thumbnail((largest, largest))
+    buffer = io.BytesIO()
+    drawn.save(buffer, "PNG")
+    return _img(buffer.getvalue(), alt)
+
+
+def _img(png: bytes, alt: str) -> str:
+    data = base64.b64encode(png).decode("ascii")
+    return f'<img class="picture" alt="{text(alt)}" src="data:image/png;base64,{data}">'
 
 
 class Pictures:
@@ -25,9 +49,8 @@ class Pictures:
         """An <img>, or a plain box that says so where the file is missing."""
         path = self._directory / name if name else None
         if path is None or not path.is_file():
-            return '<span class="no-picture">no picture</span>'
-        data = base64.b64encode(path.read_bytes()).decode("ascii")
-        return f'<img class="picture" alt="{text(alt)}" src="data:image/png;base64,{data}">'
+            return _NO_PICTURE
+        return _img(path.read_bytes(), alt)
 
     def figure(self, name: str | None, caption: str, *, extra: str = "", mark: str = "") -> str:
         """A picture with its caption below; `extra` is ready HTML behind the caption, `mark` a CSS class."""

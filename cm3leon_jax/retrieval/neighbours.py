@@ -79,7 +79,7 @@ def explained_neighbours_of(
     query_documents: np.ndarray | None = None,
     complete_ids: np.ndarray | None = None,
 ) -> list[Explained]:
-    """The same as `neighbours_of`, query by query and with what became of every candidate: for people, not for speed."""
+    """As `neighbours_of`, query by query, with what became of every candidate: for people, not for speed."""
     config = config or SelectionConfig()
     queries = _queries(image_queries, text_queries, query_ids, query_documents)
     found = []

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from cm3leon_jax.data.scenes.facts import Count, Exists
-from cm3leon_jax.evaluation.charts import Series, line_chart, nice_ticks
 from cm3leon_jax.evaluation.gallery import read_gallery, write_gallery
 from cm3leon_jax.evaluation.report import write_report
 from cm3leon_jax.evaluation.report_losses import loss_series, losses_section
 from cm3leon_jax.evaluation.results import assemble_results
 from cm3leon_jax.evaluation.scene_scores import fact_shares
+from cm3leon_jax.pages.charts import Series, line_chart, nice_ticks
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import write_json
 

@@ -32,6 +32,7 @@ from cm3leon_jax.data.tasks import RandomAccess, Sequence, tasks_and_rates
 from cm3leon_jax.documents import COUNTED, PositionRule, SequenceError, positions
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import fingerprint
+from cm3leon_jax.vocabulary import Vocabulary
 
 _DECK_STAGE = 0  # the preprocessors' stages count from 1
 _SAMPLE = 512  # examples packed to learn how many a row takes: 2% accurate
@@ -55,6 +56,13 @@ def make_stream(
             "position_stride and query_position need StreamConfig.packing = 'whole': blocks that straddle count tokens"
         )
     return Stream(name, config, split, process_index, process_count, position_rule)
+
+
+def pack(examples: Iterable[Example], config: StreamConfig, vocabulary: Vocabulary) -> Iterator[Row]:
+    """Examples -> rows, as a lane of the stream makes them."""
+    if config.packing == "straddle":
+        return pack_straddling(examples, config.length, None if config.begin_inside_images else vocabulary.is_image)
+    return pack_whole(examples, config.length, config.lookahead)
 
 
 class Stream:
@@ -112,13 +120,9 @@ class Stream:
         return position["step"]
 
     def _rows(self, lane: int, chapter: int) -> Iterator[Row]:
-        return itertools.chain.from_iterable(self._pack(self._dealt(lane, deck)) for deck in itertools.count(chapter))
-
-    def _pack(self, examples: Iterable[Example]) -> Iterator[Row]:
-        if self.config.packing == "straddle":
-            no_beginning = None if self.config.begin_inside_images else self._vocabulary.is_image
-            return pack_straddling(examples, self.config.length, no_beginning)
-        return pack_whole(examples, self.config.length, self.config.lookahead)
+        return itertools.chain.from_iterable(
+            pack(self._dealt(lane, deck), self.config, self._vocabulary) for deck in itertools.count(chapter)
+        )
 
     def _dealt(self, lane: int, deck: int) -> Iterator[Example]:
         for card in keyed_rng(self.config.seed, _DECK_STAGE, deck, lane).permutation(self._deck_size).tolist():
@@ -150,7 +154,7 @@ class Stream:
         """Packs a sample -> (examples a row takes, share of its tokens that are not padding)."""
         self._set_deck_size(_SAMPLE)
         sample = list(self._dealt(0, 0))
-        rows = list(self._pack(sample))
+        rows = list(pack(sample, self.config, self._vocabulary))
         if self.config.packing == "straddle":
             # Of few rows, the ids behind the last would be too large a part.
             of_lengths = (self.config.length + 1) * _SAMPLE / sum(len(example.ids) for example in sample)

@@ -20,7 +20,7 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
-from cm3leon_jax.data.inspection import TextDecoder, render
+from cm3leon_jax.data.inspection.rendering import TextDecoder, render
 from cm3leon_jax.data.objective import ObjectiveConfig
 from cm3leon_jax.data.preprocessors import (
     AssembleDocuments,
@@ -248,7 +248,7 @@ class RandomAccess:
 
 
 class JointVocabulary(seqio.Vocabulary):
-    """Our joint ids for seqio. Strings become text ids; any ids become readable text (`inspection.render`)."""
+    """Our joint ids for seqio. Strings become text ids; any ids become readable text (`rendering.render`)."""
 
     def __init__(self, vocabulary: Vocabulary, text_tokenizer: TextDecoder | None = None):
         super().__init__(extra_ids=0)

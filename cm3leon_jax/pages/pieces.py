@@ -70,6 +70,22 @@ def section(anchor: str, title: str, lead: str, *body: str, missing: str = "") -
     return f'<section id="{text(anchor)}"><h2>{text(title)}</h2>{lead}{content}</section>'
 
 
+def cards(articles: Iterable[str]) -> str:
+    """Ready <article>s below each other, or nothing without any."""
+    together = "".join(articles)
+    return f'<div class="cards">{together}</div>' if together else ""
+
+
+def tiles(figures: Iterable[tuple[str, str, str]]) -> str:
+    """(name, value, what it means) of some figures, as large numbers side by side."""
+    drawn = "".join(
+        f'<div class="tile"><h3>{text(name)}</h3><p class="value">{text(value)}</p>'
+        f'<p class="meaning">{text(meaning)}</p></div>'
+        for name, value, meaning in figures
+    )
+    return f'<div class="tiles">{drawn}</div>'
+
+
 def command(name: str) -> str:
     return f"<code>{text(name)}</code> makes it"
 
@@ -94,14 +110,23 @@ def tally(facts: Sequence[Mapping]) -> str:
     return f'<span class="tally {mark}">{found} of {len(facts)} facts</span>'
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str) -> str:
-    """A table that scrolls sideways by itself on a narrow screen. The first column heads its row."""
+class Html(str):
+    """A cell that is ready HTML."""
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str, mark: str = "") -> str:
+    """A table that scrolls sideways by itself on a narrow screen; `mark` is a CSS class. The first column heads its
+    row. Cells are escaped, unless they are `Html`."""
     header = "".join(f'<th scope="col">{text(cell)}</th>' for cell in head)
     body = "".join(
-        f'<tr><th scope="row">{text(row[0])}</th>{"".join(f"<td>{text(cell)}</td>" for cell in row[1:])}</tr>'
+        f'<tr><th scope="row">{_cell(row[0])}</th>{"".join(f"<td>{_cell(cell)}</td>" for cell in row[1:])}</tr>'
         for row in rows
     )
     return (
-        f'<div class="scroll" tabindex="0" role="group" aria-label="{text(caption)}"><table>'
+        f'<div class="{text(f"scroll {mark}".strip())}" tabindex="0" role="group" aria-label="{text(caption)}"><table>'
         f"<caption>{text(caption)}</caption><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def _cell(cell: str) -> str:
+    return cell if isinstance(cell, Html) else text(cell)

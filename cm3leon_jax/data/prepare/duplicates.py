@@ -15,6 +15,7 @@ import numpy as np
 from cm3leon_jax.data.prepare.job import Job
 from cm3leon_jax.data.prepare.likeness import differing_bits
 from cm3leon_jax.data.prepare.parts import Part, part_counts
+from cm3leon_jax.data.prepare.reasons import NEARLY, SAME, SAME_ID
 from cm3leon_jax.data.prepare.workers import guarded, import_beam, report, run
 from cm3leon_jax.data.shards import BANK_SPLIT
 from cm3leon_jax.runtime.files import read_json, write_json
@@ -108,7 +109,7 @@ def _claims(job: Job, shard: int) -> list[tuple[int, _Claim]]:
 
 def _later_of_one_id(group: tuple[str, Iterable[_Claim]]) -> Iterator[tuple[_Where, str]]:
     for claim in sorted(group[1])[1:]:
-        yield claim.place, f"its id {claim.id!r} was there before"
+        yield claim.place, SAME_ID.format(id=claim.id)
 
 
 def _alike(bits: int, group: tuple[int, Iterable[_Claim]]) -> Iterator[tuple[_Where, str]]:
@@ -121,11 +122,11 @@ def _alike(bits: int, group: tuple[int, Iterable[_Claim]]) -> Iterator[tuple[_Wh
     stays: list[int] = []
     for number, claim in enumerate(claims):
         if claim.digest in first_of:
-            yield claim.place, f"the same image and caption as {first_of[claim.digest]}"
+            yield claim.place, SAME.format(id=first_of[claim.digest])
             continue
         near = np.flatnonzero(differing_bits(hashes[number], hashes[np.array(stays, int)]) <= bits)
         if len(near):
-            yield claim.place, f"nearly the same image as {claims[stays[near[0]]].id}, and the same caption"
+            yield claim.place, NEARLY.format(id=claims[stays[near[0]]].id)
             continue
         first_of[claim.digest] = claim.id
         stays.append(number)

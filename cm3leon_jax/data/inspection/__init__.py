@@ -1,0 +1,1 @@
+"""Data for people to look at: sequences as readable text, and pages about tasks, prepared folders and memory banks."""

@@ -55,6 +55,8 @@ def test_the_whole_recipe(run, capsys):
     assert run("inspect", prepared="prepared/data", **MODELS, count=2) == 0
     printed = capsys.readouterr().out
     assert "<eos>" in printed and "<break>" in printed and "[image 16 codes]" in printed
+    assert run("inspect", prepared="prepared/data", **MODELS, count=2, what="documents") == 0
+    assert "Stored neighbours by image" in (run.root / "inspect.html").read_text()
     assert run("train", prepared="prepared/data", **MODELS, directory="decoder") == 0
 
     root = run.root

@@ -24,7 +24,7 @@ COMMANDS = {
         "import_retriever:import_retriever", "a published CLIP, for instance OpenAI's, as retriever"
     ),
     "prepare": Command("prepare:prepare", "images and captions -> tokenized, embedded, indexed documents"),
-    "inspect": Command("inspect:inspect", "print training sequences in readable form and draw their images"),
+    "inspect": Command("inspect:inspect", "pages about training sequences, documents and memory banks"),
     "train": Command("train:train", "pretrain or fine-tune the decoder; the gin files say which", many_processes=True),
     "plan": Command(
         "plan:plan", "compile a run for a TPU slice that is not there: does it fit, how fast", scope="train"

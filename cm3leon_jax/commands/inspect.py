@@ -78,4 +78,4 @@ def inspect(
             print(found.text)
     with written_aside(output) as aside:
         aside.write_text(page, encoding="utf-8")
-    print(f"the page: {output}")
+    print(f"wrote {output}")

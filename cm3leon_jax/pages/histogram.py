@@ -11,6 +11,7 @@ from cm3leon_jax.pages.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, ax
 from cm3leon_jax.pages.pieces import text
 
 MOST_COLUMNS = 40
+_FEWEST_COLUMNS = 8  # of whole numbers: a single one is no chart in one block
 
 
 def histogram(title: str, values: Sequence[float] | np.ndarray, *, x_label: str, counted: str, note: str = "") -> str:
@@ -51,12 +52,14 @@ def histogram(title: str, values: Sequence[float] | np.ndarray, *, x_label: str,
 def column_edges(values: np.ndarray) -> np.ndarray:
     """The edges of the columns, float [columns + 1], the last one inclusive."""
     low, high = values.min(), values.max()
-    if (values == np.round(values)).all():
-        width = math.ceil((high - low + 1) / MOST_COLUMNS)
-        columns = max(8, math.ceil((high - low + 1) / width))  # few values do not fill the chart as one block
-        first = max(min(low, 0.0), low - (columns - (high - low + 1)) // 2) if width == 1 else low
-        return first - 0.5 + width * np.arange(columns + 1)
-    return np.linspace(low, high, MOST_COLUMNS + 1)
+    if (values != np.round(values)).any():
+        high = max(high, low + 1e-6 * max(1.0, abs(low)))  # equal numbers
+        return np.linspace(low, high, MOST_COLUMNS + 1)
+    numbers = high - low + 1
+    width = math.ceil(numbers / MOST_COLUMNS)
+    columns = max(_FEWEST_COLUMNS, math.ceil(numbers / width))
+    spare = columns - math.ceil(numbers / width)
+    return max(low - spare // 2, min(low, 0.0)) - 0.5 + width * np.arange(columns + 1)
 
 
 def _bar(top: tuple[float, float], bottom: tuple[float, float], title: str) -> str:

@@ -30,6 +30,12 @@ class Words:
     def encode(self, text):
         return np.array([3 + len(word) for word in text.split() if word != "#"], np.int32)
 
+    def decode(self, ids):
+        return " ".join(self.pieces(ids))
+
+    def pieces(self, ids):
+        return [f"<{'x' * (index - 3)}>" for index in ids]
+
 
 @dataclasses.dataclass
 class Means:
@@ -44,6 +50,10 @@ class Means:
     def encode(self, images):
         self.calls += 1
         return images.reshape(-1, 2, 4, 2, 4, 3).mean((2, 4, 5)).astype(np.int32).reshape(-1, 4)
+
+    def decode(self, codes):
+        gray = codes.reshape(-1, 2, 2).repeat(4, 1).repeat(4, 2)
+        return np.stack([gray] * 3, -1).astype(np.uint8)
 
 
 @dataclasses.dataclass

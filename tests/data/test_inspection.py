@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cm3leon_jax.data.inspection import hidden_spans, inspect_sequences, render
+from cm3leon_jax.data.inspection.rendering import render
+from cm3leon_jax.data.inspection.sequences import hidden_spans, inspect_sequences
 from cm3leon_jax.data.objective import ObjectiveConfig, choose_spans
 from cm3leon_jax.documents import Document, Span, assemble, mask
 from cm3leon_jax.vocabulary import UNK_ID, Vocabulary
@@ -63,7 +64,7 @@ def test_hidden_spans_are_those_that_were_hidden(seed, count):
     assert hidden_spans(mask(ids, spans, VOCABULARY), VOCABULARY) == spans
 
 
-def test_a_page_shows_texts_and_images_with_hidden_parts_dark():
+def test_a_section_shows_texts_and_images_with_hidden_parts_dark():
     ids = assemble([pair("a cat"), pair("<b> & c")], VOCABULARY)
     masked = mask(ids, [Span(7, 9)], VOCABULARY)  # the first two codes of the first image
     cut = ids[:-4]

@@ -1,11 +1,11 @@
 """The report: what it contains, that it needs nothing else, that it escapes, and that it survives missing parts."""
 
-import html.parser
 import json
 import re
 
 import numpy as np
 import pytest
+from html_page import Page
 
 from cm3leon_jax.data.scenes.facts import Count, Exists
 from cm3leon_jax.evaluation.gallery import read_gallery, write_gallery
@@ -18,35 +18,6 @@ from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import write_json
 
 NASTY = """<script>alert("1")</script> & 'a' <img src=x onerror=alert(2)>"""
-VOID = {"meta", "link", "img", "br"}
-
-
-class Page(html.parser.HTMLParser):
-    """Every element with its attributes, the visible text, and a check that tags are balanced."""
-
-    def __init__(self, source: str):
-        super().__init__()
-        self.elements, self.words, self._open = [], [], []
-        self.feed(source)
-        assert not self._open
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
 
 
 def picture(value: int) -> np.ndarray:

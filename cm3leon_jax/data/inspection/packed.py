@@ -14,6 +14,7 @@ from cm3leon_jax.pages.pieces import section, tiles
 from cm3leon_jax.vocabulary import Vocabulary
 
 SAMPLE = 512  # sequences packed to learn how they fill rows
+_ENOUGH_ROWS = 20  # of fewer, the ids behind the last would be too large a part
 _FATE = {"straddle": "they go on in the next row", "whole": "they are cut at the row's end"}
 _HELD = {"straddle": "on average, each part of one counted", "whole": "on average"}
 
@@ -31,8 +32,8 @@ def packed_section(sequences: Sequence[np.ndarray], config: StreamConfig, vocabu
     figures = [(f"Longer than a row of {config.length:,}", f"{longer:.1%}", _FATE[config.packing])]
     if full and config.packing == "whole":
         figures.append(("Not padding", f"{np.mean(filled):.1%}", "of the tokens of a row, on average"))
-    elif full:
-        # The ids behind the last row are still waiting, not left out.
+    elif len(rows) >= _ENOUGH_ROWS:
+        # The ids behind the last row, half a row on average, are still waiting, not left out.
         used = len(rows) * (config.length + 1) / (lengths.sum() - config.length / 2)
         meaning = "of all tokens, about; not the rest of an image that a row cut through"
         figures.append(("Used", f"{min(used, 1.0):.0%}", meaning))

@@ -35,7 +35,7 @@ def inspect(
     By default: sequences, or bank where PREPARED is a memory bank alone.
 
     IDS: documents to show instead of COUNT at random, as in a.png,b.png.
-    TASK: pretraining (the mixture), pretraining.retrieval_augmented_pairs or pretraining.plain_pairs."""
+    TASK: pretraining (the mixture) or one of its tasks, such as pretraining.plain_pairs."""
     from cm3leon_jax.data.inspection.pages import bank_page, documents_page, is_bank_alone, sequences_page
     from cm3leon_jax.data.shards import PreparedData
     from cm3leon_jax.data.tasks import pretraining_mixture
@@ -51,8 +51,11 @@ def inspect(
     if what not in (None, *_WHAT):
         raise UserError(f"--what {what}: use one of {', '.join(_WHAT)}")
     alone = is_bank_alone(prepared)
-    if alone and what not in (None, "bank"):
+    what = what or ("bank" if alone else "sequences")
+    if alone and what != "bank":
         raise UserError(f"{prepared} is a memory bank alone; for {what}, name the folder of prepared data")
+    if ids and what == "sequences":
+        raise UserError("--ids names documents: add --what documents, or --what bank")
     data = None if alone else PreparedData(prepared)
     image = None if alone or image_tokenizer is None else ImageTokenizer.load(image_tokenizer)
     if data and image:
@@ -65,7 +68,7 @@ def inspect(
     else:
         if text_tokenizer is None or image is None:
             missing = "text_tokenizer" if text_tokenizer is None else "image_tokenizer"
-            raise UserError(f"inspect needs --{missing} VALUE to show {what or 'sequences'}")
+            raise UserError(f"inspect needs --{missing} VALUE to show {what}")
         text = TextTokenizer.load(text_tokenizer)
         data.check(text=text.fingerprint)
         if what == "documents":

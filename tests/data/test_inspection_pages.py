@@ -125,7 +125,7 @@ def test_interleaved_documents_show_all_their_parts(tmp_path):
     page = Page(DocumentCards(folder, Words(), DecodedImages(Means()), 4).section(shown))
     assert sum(tag == "img" for tag, _ in page.elements) == 2
     assert sum(attributes.get("class") == "part" for _, attributes in page.elements) == 3
-    assert "they have no neighbours" in page.text and "Stored neighbours by image none" in page.text
+    assert "they have no neighbours" in page.text and "Stored neighbours" not in page.text
 
 
 def test_a_page_of_sequences_tells_how_they_fill_rows(data):
@@ -190,8 +190,12 @@ def test_the_command_on_a_bank_alone(data, tmp_path, capsys, monkeypatch):
     ):
         assert cli.main(["inspect", "--prepared", bank, *arguments]) == 2
         assert words in capsys.readouterr().err
-    assert cli.main(["inspect", "--prepared", str(data.directory)]) == 2
-    assert "inspect needs --text_tokenizer" in capsys.readouterr().err
+    for arguments, words in (
+        ([], "inspect needs --text_tokenizer VALUE to show sequences"),
+        (["--ids", "train/3"], "--ids names documents: add --what documents"),
+    ):
+        assert cli.main(["inspect", "--prepared", str(data.directory), *arguments]) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_lines_of_the_quarantine_that_name_ids_with_signs():

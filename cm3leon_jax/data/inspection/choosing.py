@@ -44,16 +44,20 @@ def named_documents(data: PreparedData, split: str, ids: Iterable[str]) -> list[
     return [found[id] for id in ids]
 
 
-def find(data: PreparedData, splits: Iterable[str], ids: Collection[str]) -> dict[str, Shown]:
+def find(
+    data: PreparedData, splits: Iterable[str], ids: Collection[str], *, most: int | None = None
+) -> dict[str, Shown]:
     """Of some ids those that the splits have; of one that is in several, in the first. Reads documents until all are
-    found, so ids that are not there cost a pass over the splits."""
+    found, so ids that are not there cost a pass over the splits, or over their first `most` documents."""
     wanted, found = set(ids), dict[str, Shown]()
     opened = [(name, data.split(name)) for name in splits]
     everything = itertools.chain.from_iterable(
         ((name, index, split) for index in range(len(split))) for name, split in opened
     )
     total = sum(len(split) for _, split in opened)
-    for name, index, split in progress(everything, label="looking for ids", total=total, unit="documents", delay=2.0):
+    total = total if most is None else min(total, most)
+    read = itertools.islice(everything, total)
+    for name, index, split in progress(read, label="looking for ids", total=total, unit="documents", delay=2.0):
         if len(found) == len(wanted):
             break
         document = split[index]

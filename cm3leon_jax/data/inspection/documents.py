@@ -78,10 +78,11 @@ class DocumentCards:
         metadata = json.dumps(document.metadata, ensure_ascii=False) if document.metadata else ""
         if metadata:
             metadata = f'<details><summary>Metadata</summary><p class="tokens">{text(metadata)}</p></details>'
+        neighbours = self._stored(document) if shown.split in SPLITS else ""
         title = f"“{document.caption}”" if document.caption else document.id
         return (
             f'<article class="card"><h3>{text(title)}</h3><p class="note">{text(about)}</p>{parts}'
-            f"{self._stored(document)}{self._explained(search, document)}{metadata}</article>"
+            f"{neighbours}{self._explained(search, document)}{metadata}</article>"
         )
 
     def _part(self, ids: np.ndarray, codes: np.ndarray, caption: str) -> str:

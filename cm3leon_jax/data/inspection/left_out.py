@@ -15,10 +15,11 @@ from cm3leon_jax.pages.pieces import Html, picture, section, table, text
 from cm3leon_jax.runtime.errors import UserError
 
 _THUMBNAIL = 128  # pixels a side
+_MOST_READ = 200_000  # documents, to find those that stay: half a minute
 _MOST_KINDS = 20  # reasons counted one by one
 _LEAD = (
     "Examples that cannot be used, and duplicates. What was left out is not kept: of a duplicate, the document that "
-    "stays in its place is shown."
+    f"stays in its place is shown, if it is among the first {_MOST_READ:,}."
 )
 
 
@@ -58,7 +59,7 @@ def _counts(counts: Counter[tuple[str, str]]) -> str:
 
 def _first(data: PreparedData, images: DecodedImages, rows: list[dict[str, str]], total: int) -> str:
     kept = {number: found[1] for number, row in enumerate(rows) if (found := kept_instead(row["reason"]))}
-    documents = find(data, data.splits, set(kept.values()))
+    documents = find(data, data.splits, set(kept.values()), most=_MOST_READ)
     images.add(shown.document for shown in documents.values())
     drawn = []
     for number, row in enumerate(rows):

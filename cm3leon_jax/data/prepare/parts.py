@@ -85,7 +85,11 @@ _MATRICES = (
 
 def make_parts(job: Job, shard: int) -> None:
     """Tokenizes and embeds the examples of a shard."""
-    parts = _make(job, shard)
+    write_parts(job, shard, _make(job, shard))
+
+
+def write_parts(job: Job, shard: int, parts: dict[str, Part]) -> None:
+    """Writes the parts of all splits of a shard, all or none."""
     with new_directory(job.path("parts", f"{shard:05d}")) as aside:
         for split, part in parts.items():
             part.write(aside / f"{split}.msgpack")

@@ -1,4 +1,4 @@
-"""What preparing costs: documents a second and core for each stage, and core hours for two sizes of data. A line of JSON.
+"""What preparing costs: documents a second and core for each stage, core hours for two sizes of data. A line of JSON.
 
     python benchmarks/prepare.py
 

@@ -416,7 +416,10 @@ def test_a_real_folder(tmp_path):
     assert sum(len(data.split(name)) for name in data.splits) == 29
 
 
-@pytest.mark.parametrize("bad", [{"batch_size": 0}, {"query_drop": 1.5}, {"max_bad_share": -1}])
+@pytest.mark.parametrize(
+    "bad",
+    [{"batch_size": 0}, {"fit": "zoom"}, {"near_duplicate_bits": 257}, {"query_drop": 1.5}, {"max_bad_share": -1}],
+)
 def test_settings_out_of_range_are_user_errors(bad):
     with pytest.raises(UserError, match=next(iter(bad))):
         PrepareConfig(**bad)

@@ -184,7 +184,8 @@ def _read(job: Job, split: str, read: Callable[[], SourceExample]) -> _Input | B
     longest = job.settings.prepare.max_caption_tokens
     if split in SPLITS and len(ids[0]) > longest:
         return BadExample(example.id, f"the caption has {len(ids[0])} tokens, more than {longest}")
-    fitted = [fit_image(image, job.models.image.resolution) if image.size else None for image in images]
+    resolution, fit = job.models.image.resolution, job.settings.prepare.fit
+    fitted = [fit_image(image, resolution, fit) if image.size else None for image in images]
     return _Input(
         example.id,
         example.caption,

@@ -203,16 +203,33 @@ def test_other_workers_give_the_same_bytes(prepared, tmp_path, monkeypatch, runn
     assert contents(tmp_path) == contents(prepared.directory)
 
 
-def test_kill_9_with_several_workers_then_continue(prepared, tmp_path):
+@pytest.mark.parametrize(
+    ("first_file", "options"),
+    [
+        ("parts/?????", SEVERAL),
+        ("parts/?????", ()),
+        ("duplicates/done.json", ()),
+        ("memory_bank/shard-?????", ()),
+        ("shards/*.json", ()),
+    ],
+)
+def test_kill_9_in_each_stage_then_continue(prepared, tmp_path, first_file, options):
+    """Killed as soon as a stage has left its first file; each piece of work is slowed down, so that more is to come."""
     script = textwrap.dedent(
         f"""
-        import prepare_fakes, time
-        from test_prepare import BANK, CONFIG, SEVERAL, prepare
+        import time
+        import prepare_fakes
+        from cm3leon_jax.data.prepare import bank, shards
+        from test_prepare import BANK, CONFIG, prepare
+
+        def slow(function):
+            return lambda *arguments, **options: (function(*arguments, **options), time.sleep(0.5))[0]
 
         if __name__ == "__main__":
+            bank.build_shard, shards.write_shard = slow(bank.build_shard), slow(shards.write_shard)
             prepare(
                 prepare_fakes.numbers, prepare_fakes.slow_models, {str(tmp_path)!r}, CONFIG, memory_bank=BANK,
-                runner_options=SEVERAL,
+                runner_options={options!r},
             )
         """
     )
@@ -221,14 +238,13 @@ def test_kill_9_with_several_workers_then_continue(prepared, tmp_path):
         [sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": path}, start_new_session=True
     )
     try:
-        deadline = time.monotonic() + 60
-        while not (whole := list(tmp_path.glob(".unfinished/parts/*"))) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob(f".unfinished/{first_file}")) and time.monotonic() < deadline:
+            time.sleep(0.01)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    made = [path for path in whole if not path.name.startswith(".")]
-    assert len(made) < 5
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "manifest.json").exists() and list(tmp_path.glob(f".unfinished/{first_file}"))
     run(tmp_path)
     assert contents(tmp_path) == contents(prepared.directory)
 

@@ -151,7 +151,7 @@ def _publish(work: pathlib.Path, directory: pathlib.Path) -> None:
     for name in _ONLY_FOR_WORK:
         remove(work / name)
     remove(directory / MANIFEST_FILE)
-    new = {path.name for path in work.iterdir()}
+    new = {path.name for path in work.iterdir() if not path.name.startswith(".")}  # else: cut off by a kill
     for name in sorted(new - {MANIFEST_FILE, _INPUTS_FILE}):
         remove(directory / name)
         os.replace(work / name, directory / name)

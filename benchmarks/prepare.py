@@ -158,7 +158,7 @@ def job_of_claims(folder: pathlib.Path, count: int) -> tuple[Any, Any]:
 
     from cm3leon_jax.data.prepare.config import PrepareConfig, Settings
     from cm3leon_jax.data.prepare.job import Job
-    from cm3leon_jax.data.prepare.parts import Part, write_parts
+    from cm3leon_jax.data.prepare.parts import Documents, Labels, Part, write_parts
     from cm3leon_jax.data.prepare.workers import beam_options
     from cm3leon_jax.retrieval.memory_bank import MemoryBankConfig
     from cm3leon_jax.retrieval.selection import SelectionConfig
@@ -176,17 +176,13 @@ def job_of_claims(folder: pathlib.Path, count: int) -> tuple[Any, Any]:
     half = count // 2
     nothing = np.zeros((half, 1), np.float32)
     for shard in range(2):
-        part = Part(
+        labels = Labels(
             ids=[f"{shard}/{row}" for row in range(half)],
-            records=[b""] * half,
-            quarantined=[],
             digests=rng.integers(0, 2**63, half).astype(np.uint64),
             caption_keys=rng.integers(0, count, half).astype(np.uint64),
             image_hashes=rng.integers(0, 256, (half, 32)).astype(np.uint8),
-            embeddings=nothing,
-            queries_by_image=nothing,
-            queries_by_text=nothing,
         )
+        part = Part(labels, Documents([b""] * half, nothing, nothing, nothing), [])
         write_parts(job, shard, {"train": part})
     return job, beam_options("DirectRunner", ())
 

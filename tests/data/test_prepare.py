@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from prepare_fakes import Hashes, Means, Source, Split, Words, image_of, models, numbers, vector
 
-from cm3leon_jax.data.prepare import PrepareConfig, bank, duplicates, parts, pipeline, shards
+from cm3leon_jax.data.prepare import PrepareConfig, bank, duplicates, making, parts, pipeline, shards
 from cm3leon_jax.data.prepare.config import Settings
 from cm3leon_jax.data.prepare.job import Job, Models
 from cm3leon_jax.data.prepare.pipeline import prepare
@@ -134,7 +134,7 @@ class Killed(Exception):
 @pytest.mark.parametrize(
     ("module", "name", "calls_before"),
     [
-        (parts, "_run_models", 7),
+        (making, "_run_models", 7),
         (duplicates, "write_json", 0),
         (bank, "build_shard", 1),
         (shards, "write_shard", 2),
@@ -253,7 +253,7 @@ def test_an_error_of_a_worker_is_one_line(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(parts.Part, "write", full)
+    monkeypatch.setattr(parts.Rows, "write", full)
     with pytest.raises(UserError, match=r"no space left for .*what is done is kept") as error:
         run(tmp_path)
     assert "\n" not in str(error.value)
@@ -452,7 +452,7 @@ def test_reading_ahead_does_not_hold_the_split():
 
     settings = Settings(CONFIG, SelectionConfig(), MemoryBankConfig())
     job = Job(lambda: Source(Watched("train", range(100))), models, settings, "nowhere").with_inputs()
-    items = parts._read_ahead(job, job.shards[0].examples())
+    items = making._read_ahead(job, job.shards[0].examples())
     next(items)
     assert len(read) <= 2 * CONFIG.batch_size
     items.close()

@@ -67,44 +67,49 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def write_documents(folder: pathlib.Path, count: int) -> None:
-    """One shard of random documents whose neighbours are anywhere."""
+def vocabulary():
+    from cm3leon_jax.vocabulary import Vocabulary
+
+    return Vocabulary(text_size=56_320, image_size=8192, num_sentinels=512, multiple_of=256)
+
+
+def encoded_documents(count: int) -> Iterator[bytes]:
+    """Random documents whose neighbours are anywhere."""
     import numpy as np
 
     from cm3leon_jax.data.records import PreparedDocument, encode_document
+
+    rng, sizes = np.random.default_rng(0), vocabulary()
+    for index in range(count):
+        yield encode_document(
+            PreparedDocument(
+                id=f"{index:09d}",
+                caption="a caption of about as many letters as captions have",
+                text=rng.integers(3, sizes.text_size, rng.integers(5, 61)).astype(np.int32),
+                image=rng.integers(0, sizes.image_size, 1024).astype(np.int32),
+                text_embedding=rng.normal(size=512).astype(np.float32),
+                image_embedding=rng.normal(size=512).astype(np.float32),
+                neighbours_by_image=rng.integers(0, count, 2).astype(np.int32),
+                neighbours_by_text=rng.integers(0, count, 2).astype(np.int32),
+                scores_by_image=np.ones(2, np.float32),
+                scores_by_text=np.ones(2, np.float32),
+                metadata={"url": "https://example.com/picture.jpg"},
+            )
+        )
+
+
+def write_documents(folder: pathlib.Path, count: int) -> None:
+    """Prepared data of one shard."""
     from cm3leon_jax.data.shards import FORMAT, MANIFEST_FILE, describe_shard, shard_name, write_shard
     from cm3leon_jax.runtime.files import write_json
-    from cm3leon_jax.vocabulary import Vocabulary
-
-    vocabulary = Vocabulary(text_size=56_320, image_size=8192, num_sentinels=512, multiple_of=256)
-    rng = np.random.default_rng(0)
-
-    def documents() -> Iterator[bytes]:
-        for index in range(count):
-            yield encode_document(
-                PreparedDocument(
-                    id=f"{index:09d}",
-                    caption="a caption of about as many letters as captions have",
-                    text=rng.integers(3, vocabulary.text_size, rng.integers(5, 61)).astype(np.int32),
-                    image=rng.integers(0, vocabulary.image_size, 1024).astype(np.int32),
-                    text_embedding=rng.normal(size=512).astype(np.float32),
-                    image_embedding=rng.normal(size=512).astype(np.float32),
-                    neighbours_by_image=rng.integers(0, count, 2).astype(np.int32),
-                    neighbours_by_text=rng.integers(0, count, 2).astype(np.int32),
-                    scores_by_image=np.ones(2, np.float32),
-                    scores_by_text=np.ones(2, np.float32),
-                    metadata={"url": "https://example.com/picture.jpg"},
-                )
-            )
 
     path = folder / shard_name("train", 0, 1)
-    write_shard(path, documents())
-    shard = describe_shard(path)
+    write_shard(path, encoded_documents(count))
     manifest = {
         "format": FORMAT,
         "sources": [{"name": "random", "weight": None, "splits": {"train": [0, count]}}],
-        "splits": {"train": {"documents": count, "shards": [shard]}},
-        "vocabulary": dataclasses.asdict(vocabulary),
+        "splits": {"train": {"documents": count, "shards": [describe_shard(path)]}},
+        "vocabulary": dataclasses.asdict(vocabulary()),
     }
     write_json(folder / MANIFEST_FILE, manifest)
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from prepare_fakes import Hashes, Means, Source, Split, Words, image_of, models, numbers, vector
 
-from cm3leon_jax.data.prepare import PrepareConfig, bank, duplicates, parts, pipeline, shards
+from cm3leon_jax.data.prepare import PrepareConfig, bank, duplicates, making, parts, pipeline, shards
 from cm3leon_jax.data.prepare.config import Settings
 from cm3leon_jax.data.prepare.job import Job, Models
 from cm3leon_jax.data.prepare.pipeline import prepare
@@ -134,7 +134,7 @@ class Killed(Exception):
 @pytest.mark.parametrize(
     ("module", "name", "calls_before"),
     [
-        (parts, "_run_models", 7),
+        (making, "_run_models", 7),
         (duplicates, "write_json", 0),
         (bank, "build_shard", 1),
         (shards, "write_shard", 2),
@@ -203,16 +203,33 @@ def test_other_workers_give_the_same_bytes(prepared, tmp_path, monkeypatch, runn
     assert contents(tmp_path) == contents(prepared.directory)
 
 
-def test_kill_9_with_several_workers_then_continue(prepared, tmp_path):
+@pytest.mark.parametrize(
+    ("first_file", "options"),
+    [
+        ("parts/?????", SEVERAL),
+        ("parts/?????", ()),
+        ("duplicates/done.json", ()),
+        ("memory_bank/shard-?????", ()),
+        ("shards/*.json", ()),
+    ],
+)
+def test_kill_9_in_each_stage_then_continue(prepared, tmp_path, first_file, options):
+    """Killed as soon as a stage has left its first file; each piece of work is slowed down, so that more is to come."""
     script = textwrap.dedent(
         f"""
-        import prepare_fakes, time
-        from test_prepare import BANK, CONFIG, SEVERAL, prepare
+        import time
+        import prepare_fakes
+        from cm3leon_jax.data.prepare import bank, shards
+        from test_prepare import BANK, CONFIG, prepare
+
+        def slow(function):
+            return lambda *arguments, **options: (function(*arguments, **options), time.sleep(0.5))[0]
 
         if __name__ == "__main__":
+            bank.build_shard, shards.write_shard = slow(bank.build_shard), slow(shards.write_shard)
             prepare(
                 prepare_fakes.numbers, prepare_fakes.slow_models, {str(tmp_path)!r}, CONFIG, memory_bank=BANK,
-                runner_options=SEVERAL,
+                runner_options={options!r},
             )
         """
     )
@@ -221,14 +238,13 @@ def test_kill_9_with_several_workers_then_continue(prepared, tmp_path):
         [sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": path}, start_new_session=True
     )
     try:
-        deadline = time.monotonic() + 60
-        while not (whole := list(tmp_path.glob(".unfinished/parts/*"))) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob(f".unfinished/{first_file}")) and time.monotonic() < deadline:
+            time.sleep(0.01)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    made = [path for path in whole if not path.name.startswith(".")]
-    assert len(made) < 5
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "manifest.json").exists() and list(tmp_path.glob(f".unfinished/{first_file}"))
     run(tmp_path)
     assert contents(tmp_path) == contents(prepared.directory)
 
@@ -237,7 +253,7 @@ def test_an_error_of_a_worker_is_one_line(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(parts.Part, "write", full)
+    monkeypatch.setattr(parts.Rows, "write", full)
     with pytest.raises(UserError, match=r"no space left for .*what is done is kept") as error:
         run(tmp_path)
     assert "\n" not in str(error.value)
@@ -416,7 +432,10 @@ def test_a_real_folder(tmp_path):
     assert sum(len(data.split(name)) for name in data.splits) == 29
 
 
-@pytest.mark.parametrize("bad", [{"batch_size": 0}, {"query_drop": 1.5}, {"max_bad_share": -1}])
+@pytest.mark.parametrize(
+    "bad",
+    [{"batch_size": 0}, {"fit": "zoom"}, {"near_duplicate_bits": 257}, {"query_drop": 1.5}, {"max_bad_share": -1}],
+)
 def test_settings_out_of_range_are_user_errors(bad):
     with pytest.raises(UserError, match=next(iter(bad))):
         PrepareConfig(**bad)
@@ -433,7 +452,7 @@ def test_reading_ahead_does_not_hold_the_split():
 
     settings = Settings(CONFIG, SelectionConfig(), MemoryBankConfig())
     job = Job(lambda: Source(Watched("train", range(100))), models, settings, "nowhere").with_inputs()
-    items = parts._read_ahead(job, job.shards[0].examples())
+    items = making._read_ahead(job, job.shards[0].examples())
     next(items)
     assert len(read) <= 2 * CONFIG.batch_size
     items.close()

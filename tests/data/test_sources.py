@@ -261,6 +261,15 @@ def test_fitted_images_are_the_central_square(size):
         assert fitted[:, 0, 0].min() > 50 and fitted[:, -1, 0].max() < 200
 
 
+def test_images_may_be_padded_or_stretched_instead():
+    image = np.zeros((20, 40, 3), np.uint8)
+    image[:, :20, 0], image[:, 20:, 1] = 200, 200
+    padded, stretched = fit_image(image, 16, "pad"), fit_image(image, 16, "stretch")
+    assert (padded[[0, 1, 2, 3, -4, -3, -2, -1]] == 255).all() and (padded[4:12].min(axis=-1) == 0).all()
+    assert (padded[4:12, :6, 0] == 200).all() and (stretched[:, :6, 0] == 200).all()
+    assert (stretched[:, 10:, 1] == 200).all() and stretched.shape == padded.shape == (16, 16, 3)
+
+
 def test_fitting_leaves_the_right_size_alone():
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     assert fit_image(image, 16) is image

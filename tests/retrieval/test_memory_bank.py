@@ -110,18 +110,14 @@ def test_embeddings_of(bank):
 
 def test_kind_by_size():
     config = MemoryBankConfig()
-    assert [config.resolved(count).kind for count in (1, 19_999, 20_000, 99_999, 100_000)] == [
-        "brute_force",
-        "brute_force",
-        "hashing",
-        "hashing",
-        "tree",
-    ]
+    assert [config.resolved(count).kind for count in (1, 19_999, 20_000, 10**6)] == [
+        "brute_force", "brute_force", "tree", "tree"
+    ]  # fmt: skip
     tree = config.resolved(1_000_000)
     assert (tree.num_leaves, tree.leaves_searched) == (1000, 100)
     set_by_hand = MemoryBankConfig(kind="tree", num_leaves=7, leaves_searched=50).resolved(10**6)
     assert (set_by_hand.num_leaves, set_by_hand.leaves_searched) == (7, 7)
-    assert MemoryBankConfig(brute_force_below=10, hashing_below=20).resolved(25).kind == "tree"
+    assert MemoryBankConfig(brute_force_below=10).resolved(25).kind == "tree"
 
 
 def test_equal_documents_do_not_count_against_recall(tmp_path):

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cm3leon_jax.data.prepare.duplicates import kept_part
+from cm3leon_jax.data.prepare.counting import report
+from cm3leon_jax.data.prepare.duplicates import kept_documents
 from cm3leon_jax.data.prepare.job import Job
 from cm3leon_jax.data.prepare.layout import Place
-from cm3leon_jax.data.prepare.workers import for_each, report
+from cm3leon_jax.data.prepare.workers import for_each
 from cm3leon_jax.retrieval.memory_bank import MemoryBank, build_shard
 from cm3leon_jax.retrieval.memory_bank.manifest import BANK_FILE, shard_folder
 
@@ -52,9 +53,9 @@ def _build(job: Job, piece: _Piece) -> None:
     each = -(-config.recall_queries // (2 * len(piece.places)))
     embeddings, queries = [], []
     for place in piece.places:
-        part = kept_part(job, place.source_shard, place.split)
+        part = kept_documents(job, place.source_shard, place.split)
         embeddings.append(part.embeddings)
-        rows = np.unique(np.linspace(0, len(part.ids), each, endpoint=False, dtype=int))[: len(part.ids)]
+        rows = np.unique(np.linspace(0, len(part), each, endpoint=False, dtype=int))[: len(part)]
         queries += [part.queries_by_image[rows], part.queries_by_text[rows]]
     vectors = np.concatenate(embeddings)
     build_shard(

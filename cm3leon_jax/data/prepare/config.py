@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from cm3leon_jax.data.sources.images import FITS
 from cm3leon_jax.retrieval.memory_bank import MemoryBankConfig
 from cm3leon_jax.retrieval.selection import SelectionConfig
 from cm3leon_jax.runtime.errors import UserError
@@ -13,6 +14,7 @@ from cm3leon_jax.runtime.errors import UserError
 class PrepareConfig:
     examples_per_shard: int = 4096  # of a source that is not in files; a killed run does at most a shard's work again
     batch_size: int = 256  # examples a call of the image tokenizer and of the retriever
+    fit: str = "crop"  # of images to the tokenizer's square: their centre; or "pad" with white, or "stretch"
     seed: int = 0  # of the dropout in training queries
     query_drop: float = 0.2  # share of a training query's tokens and patches dropped before the search (CM3Leon §2.1)
     max_caption_tokens: int = 512  # longer captions are quarantined
@@ -26,7 +28,11 @@ class PrepareConfig:
     vocabulary_multiple_of: int = 128  # rows of the embedding table are padded to a multiple of this
 
     def __post_init__(self) -> None:
+        if self.fit not in FITS:
+            raise UserError(f"PrepareConfig.fit = {self.fit!r}: use one of {', '.join(FITS)}")
         for name, value in dataclasses.asdict(self).items():
+            if name == "fit":
+                continue
             if name in ("query_drop", "max_bad_share"):
                 if not 0 <= value <= 1:
                     raise UserError(f"PrepareConfig.{name} = {value}: give a share from 0 to 1")

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cm3leon_jax.data.prepare.counting import report
 from cm3leon_jax.data.prepare.job import Job
 from cm3leon_jax.data.prepare.likeness import differing_bits
-from cm3leon_jax.data.prepare.parts import Part, part_counts
+from cm3leon_jax.data.prepare.parts import Documents, part_sizes, read_documents, read_labels
 from cm3leon_jax.data.prepare.reasons import NEARLY, SAME, SAME_ID
-from cm3leon_jax.data.prepare.workers import guarded, import_beam, report, run
+from cm3leon_jax.data.prepare.workers import guarded, import_beam, run
 from cm3leon_jax.data.shards import BANK_SPLIT
 from cm3leon_jax.runtime.files import read_json, write_json
 
@@ -86,24 +87,24 @@ def left_out(job: Job, shard: int) -> dict[str, dict[int, str]]:
     return found
 
 
-def kept_part(job: Job, shard: int, split: str) -> Part:
-    """A part without what is left out."""
-    part = Part.read(job, shard, split)
-    mask = np.ones(len(part.ids), bool)
+def kept_documents(job: Job, shard: int, split: str) -> Documents:
+    """The documents of a part without those that are left out."""
+    documents = read_documents(job, shard, split)
+    mask = np.ones(len(documents), bool)
     mask[list(left_out(job, shard).get(split, ()))] = False
-    return part.take(mask)
+    return documents.take(mask)
 
 
 def _claims(job: Job, shard: int) -> list[tuple[int, _Claim]]:
     """(the caption's key, claim) of each document of a shard."""
     claims = []
-    for split in part_counts(job, shard) or ():
-        part = Part.read(job, shard, split)
-        for row, id in enumerate(part.ids):
+    for split in part_sizes(job, shard):
+        labels = read_labels(job, shard, split)
+        for row, id in enumerate(labels.ids):
             place = _Where(split != BANK_SPLIT, split, shard, row)
-            claim = _Claim(place, id, int(part.digests[row]), part.image_hashes[row].tobytes())
-            claims.append((int(part.caption_keys[row]), claim))
-        report(len(part.ids))
+            claim = _Claim(place, id, int(labels.digests[row]), labels.image_hashes[row].tobytes())
+            claims.append((int(labels.caption_keys[row]), claim))
+        report(len(labels))
     return claims
 
 

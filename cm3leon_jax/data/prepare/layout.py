@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from cm3leon_jax.data.prepare.duplicates import left_out
 from cm3leon_jax.data.prepare.job import Job
-from cm3leon_jax.data.prepare.parts import part_counts
+from cm3leon_jax.data.prepare.parts import part_sizes
 from cm3leon_jax.data.shards import shard_name
 from cm3leon_jax.data.sources.several import NumberedShard, SeveralSources
 
@@ -26,7 +26,7 @@ def lay_out(job: Job) -> dict[str, list[Place]]:
     found: dict[str, list[tuple[int, int]]] = {name: [] for name in job.source.splits}
     for shard in range(len(job.shards)):
         without = left_out(job, shard)
-        for split, (documents, _) in (part_counts(job, shard) or {}).items():
+        for split, documents in part_sizes(job, shard).items():
             found[split].append((shard, documents - len(without.get(split, ()))))
     places: dict[str, list[Place]] = {}
     for split, parts in found.items():

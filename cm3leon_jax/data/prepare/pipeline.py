@@ -19,7 +19,8 @@ from cm3leon_jax.data.prepare.config import PrepareConfig, Settings
 from cm3leon_jax.data.prepare.duplicates import find_duplicates
 from cm3leon_jax.data.prepare.job import Job, Models
 from cm3leon_jax.data.prepare.layout import describe_sources, lay_out
-from cm3leon_jax.data.prepare.parts import make_parts, part_counts
+from cm3leon_jax.data.prepare.making import make_parts
+from cm3leon_jax.data.prepare.parts import is_made, part_sizes, read_quarantined
 from cm3leon_jax.data.prepare.quarantine import QUARANTINE_FILE, check_bad_share, write_quarantine
 from cm3leon_jax.data.prepare.shards import write_shards
 from cm3leon_jax.data.prepare.workers import beam_options, for_each
@@ -107,7 +108,7 @@ def _make(job: Job, options: Any) -> None:
 def _make_parts(job: Job, options: Any) -> int:
     """-> how many examples the source has. Parts that are there already are kept."""
     sizes = [shard.size for shard in job.shards]
-    missing = [number for number in range(len(sizes)) if part_counts(job, number) is None]
+    missing = [number for number in range(len(sizes)) if not is_made(job, number)]
     for_each(
         job,
         make_parts,
@@ -123,8 +124,9 @@ def _make_parts(job: Job, options: Any) -> int:
 
 def _examples(job: Job) -> int:
     """In the parts that there are."""
-    counts = [part_counts(job, number) or {} for number in range(len(job.shards))]
-    return sum(documents + bad for each in counts for documents, bad in each.values())
+    made = [number for number in range(len(job.shards)) if is_made(job, number)]
+    documents = sum(sum(part_sizes(job, number).values()) for number in made)
+    return documents + sum(len(rows) for number in made for rows in read_quarantined(job, number).values())
 
 
 def _describe_split(shards: list[dict[str, Any]]) -> dict[str, Any]:
@@ -151,7 +153,7 @@ def _publish(work: pathlib.Path, directory: pathlib.Path) -> None:
     for name in _ONLY_FOR_WORK:
         remove(work / name)
     remove(directory / MANIFEST_FILE)
-    new = {path.name for path in work.iterdir()}
+    new = {path.name for path in work.iterdir() if not path.name.startswith(".")}  # else: cut off by a kill
     for name in sorted(new - {MANIFEST_FILE, _INPUTS_FILE}):
         remove(directory / name)
         os.replace(work / name, directory / name)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from cm3leon_jax.data.prepare.duplicates import left_out
 from cm3leon_jax.data.prepare.job import Job
-from cm3leon_jax.data.prepare.parts import Part, part_counts
+from cm3leon_jax.data.prepare.parts import part_sizes, read_labels, read_quarantined
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, written_aside
 
@@ -16,8 +16,9 @@ QUARANTINE_FILE = "quarantine.jsonl"
 
 def check_bad_share(job: Job) -> int:
     """-> how many examples cannot be used. `UserError` where it is a larger share than is allowed; they are listed."""
-    counts = [count for shard in range(len(job.shards)) for count in (part_counts(job, shard) or {}).values()]
-    bad, total = sum(bad for _, bad in counts), sum(documents + bad for documents, bad in counts)
+    shards = range(len(job.shards))
+    bad = sum(len(rows) for shard in shards for rows in read_quarantined(job, shard).values())
+    total = bad + sum(documents for shard in shards for documents in part_sizes(job, shard).values())
     if bad > job.settings.prepare.max_bad_share * total:
         path = job.path(QUARANTINE_FILE)
         write_quarantine(path, job, duplicates=False)
@@ -43,11 +44,10 @@ def write_quarantine(path: Path, job: Job, *, duplicates: bool) -> int:
 def _rows(job: Job, *, duplicates: bool) -> Iterator[dict]:
     for shard in range(len(job.shards)):
         without = left_out(job, shard) if duplicates else {}
-        for split, (_, bad) in (part_counts(job, shard) or {}).items():
-            if not bad and split not in without:
-                continue
-            part = Part.read(job, shard, split)
-            for id, reason in part.quarantined:
+        for split, quarantined in read_quarantined(job, shard).items():
+            for id, reason in quarantined:
                 yield {"split": split, "id": id, "reason": reason, "duplicate": False}
-            for row, reason in sorted(without.get(split, {}).items()):
-                yield {"split": split, "id": part.ids[row], "reason": reason, "duplicate": True}
+            if split in without:
+                ids = read_labels(job, shard, split).ids
+                for row, reason in sorted(without[split].items()):
+                    yield {"split": split, "id": ids[row], "reason": reason, "duplicate": True}

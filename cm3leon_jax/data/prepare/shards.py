@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from cm3leon_jax.data.prepare.bank import BANK_FOLDER
-from cm3leon_jax.data.prepare.duplicates import kept_part
+from cm3leon_jax.data.prepare.counting import report
+from cm3leon_jax.data.prepare.duplicates import kept_documents
 from cm3leon_jax.data.prepare.job import Job
 from cm3leon_jax.data.prepare.layout import Place
-from cm3leon_jax.data.prepare.parts import Part
-from cm3leon_jax.data.prepare.workers import for_each, report
+from cm3leon_jax.data.prepare.parts import Documents
+from cm3leon_jax.data.prepare.workers import for_each
 from cm3leon_jax.data.records import decode_document, encode_document
 from cm3leon_jax.data.shards import BANK_SPLIT, describe_shard, write_shard
 from cm3leon_jax.data.splits import SPLITS
@@ -48,9 +49,9 @@ def _write(job: Job, places: list[Place]) -> None:
     """Searches for the documents of all `places` at once, so that a large bank is gone through once."""
     for split in sorted({place.split for place in places}):
         of_split = [place for place in places if place.split == split]
-        parts = [kept_part(job, place.source_shard, split) for place in of_split]
-        found = _search(job, Part.join(parts), of_split)
-        ends = np.cumsum([len(part.ids) for part in parts])[:-1]
+        parts = [kept_documents(job, place.source_shard, split) for place in of_split]
+        found = _search(job, Documents.join(parts), of_split)
+        ends = np.cumsum([len(part) for part in parts])[:-1]
         columns = [np.split(getattr(found, field.name), ends) for field in dataclasses.fields(Neighbours)]
         for place, part, *neighbours in zip(of_split, parts, *columns, strict=True):
             path = job.path(place.file)
@@ -58,10 +59,10 @@ def _write(job: Job, places: list[Place]) -> None:
             write_json(job.path("shards", f"{place.file}.json"), describe_shard(path))
 
 
-def _search(job: Job, part: Part, places: Sequence[Place]) -> Neighbours:
-    report(len(part.ids))
+def _search(job: Job, part: Documents, places: Sequence[Place]) -> Neighbours:
+    report(len(part))
     if places[0].split not in SPLITS:  # documents that are no pairs stand alone
-        return _nothing_found(len(part.ids))
+        return _nothing_found(len(part))
     config, bank = job.settings.selection, _bank(job)
     if places[0].split != BANK_SPLIT:
         return _held_out_neighbours(part, bank, config)
@@ -87,7 +88,7 @@ def _load_bank(folder: str, inputs: str, encoder: str, memory_limit: int | None)
     return MemoryBank.load(folder, encoder_fingerprint=encoder, memory_limit=memory_limit)
 
 
-def _records(part: Part, found: Neighbours) -> Iterator[bytes]:
+def _records(part: Documents, found: Neighbours) -> Iterator[bytes]:
     for row, record in enumerate(part.records):
         by_image, by_text = found.by_image[row] != NOTHING, found.by_text[row] != NOTHING
         document = dataclasses.replace(
@@ -105,9 +106,9 @@ def _nothing_found(queries: int) -> Neighbours:
     return Neighbours(nothing, nothing, nothing, nothing)
 
 
-def _held_out_neighbours(part: Part, bank: MemoryBank, config: SelectionConfig) -> Neighbours:
+def _held_out_neighbours(part: Documents, bank: MemoryBank, config: SelectionConfig) -> Neighbours:
     """Two lists that do not know of each other: whoever has only the caption finds just `by_text`."""
-    found = _nothing_found(len(part.records))
+    found = _nothing_found(len(part))
     if config.by_image:
         only = neighbours_of(bank, image_queries=part.queries_by_image, config=dataclasses.replace(config, by_text=0))
         found = dataclasses.replace(found, by_image=only.by_image, by_image_scores=only.by_image_scores)

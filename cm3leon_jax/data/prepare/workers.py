@@ -6,24 +6,18 @@ take its place (Dataflow, Flink, Spark), if all workers see the folder of the wo
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
 import logging
-import os
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from cm3leon_jax.data.prepare.counting import COUNT, SELF, clear, listed, shown
 from cm3leon_jax.data.prepare.job import Job
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import as_path, read_json, remove, write_json, written_aside
-from cm3leon_jax.runtime.progress import progress
+from cm3leon_jax.runtime.files import read_json, remove, write_json
 
-_ERRORS, _PROGRESS = "errors", "progress"
-_SECONDS = 1.0  # between two looks at the progress
+_ERRORS = "errors"
 IN_PROCESS = "FnApiRunner"  # what `DirectRunner` was, before it began to look for another program to do its work
 
 
@@ -66,7 +60,7 @@ def for_each(
 ) -> None:
     """Calls `work(job, item)` for each of `items`, on the workers of Beam; shows how far they are.
 
-    `work` says how much it has done with `report`. Raises the `UserError` of the first that raised one.
+    `work` says how much it has done with `counting.report`. Raises the `UserError` of the first that raised one.
     """
     if not items:
         return
@@ -95,13 +89,13 @@ def run(
 ) -> None:
     """Runs the pipeline that `build` makes, to its end."""
     beam = import_beam()
-    for folder in (_ERRORS, _PROGRESS):
-        remove(job.path(folder))
+    remove(job.path(_ERRORS))
+    clear(job)
     pipeline = beam.Pipeline(options=options)
     build(pipeline)
-    with _shown(job, label=label, unit=unit, total=total, done=done):
+    with shown(job, label=label, unit=unit, total=total, done=done):
         pipeline.run().wait_until_finish()
-    for path in _listed(job, _ERRORS):
+    for path in listed(job.path(_ERRORS)):
         raise UserError(read_json(path, what="error", make_with="cm3leon prepare"))
 
 
@@ -110,9 +104,9 @@ def guarded(work: Callable[[Job, Any], Any], job: Job, label: str, item: Any) ->
 
     Beam would wrap it in pages of others.
     """
-    if _listed(job, _ERRORS):
+    if listed(job.path(_ERRORS)):
         return None
-    _COUNT.begin(job, label)
+    COUNT.begin(job, label)
     try:
         try:
             return work(job, item)
@@ -121,75 +115,7 @@ def guarded(work: Callable[[Job, Any], Any], job: Job, label: str, item: Any) ->
                 raise
             raise UserError(f"no space left for {job.work}: free some and start again; what is done is kept") from error
     except UserError as error:
-        write_json(job.path(_ERRORS, _SELF), str(error))
+        write_json(job.path(_ERRORS, SELF), str(error))
         return None
     finally:
-        _COUNT.write()
-
-
-_SELF = f"{socket.gethostname()}-{os.getpid()}"
-
-
-class _Count:
-    """What this process has done of one run, in a file for the progress bar."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._job: Job | None = None
-        self._label, self._count, self._written = "", 0, 0.0
-
-    def begin(self, job: Job, label: str) -> None:
-        with self._lock:
-            if (self._job and self._job.inputs, self._label) != (job.inputs, label):
-                self._job, self._label, self._count = job, label, 0
-
-    def add(self, count: int) -> None:
-        with self._lock:
-            self._count += count
-        if time.monotonic() - self._written > _SECONDS:
-            self.write()
-
-    def write(self) -> None:
-        with self._lock:
-            self._written = time.monotonic()
-            if self._job:
-                with written_aside(self._job.path(_PROGRESS, _SELF)) as aside:
-                    aside.write_text(str(self._count))
-
-
-_COUNT = _Count()
-report = _COUNT.add  # what a worker calls with the number of examples or documents that it has done
-
-
-def _listed(job: Job, folder: str) -> list[Any]:
-    path = as_path(job.path(folder))
-    return sorted(each for each in path.iterdir() if not each.name.startswith(".")) if path.exists() else []
-
-
-@contextlib.contextmanager
-def _shown(job: Job, *, label: str, unit: str, total: int | None, done: int) -> Iterator[None]:
-    """A bar that follows what the workers report."""
-    ended = threading.Event()
-    with progress(label=label, total=total, unit=unit, start=done) as bar:
-
-        def look() -> None:
-            count = 0
-            for path in _listed(job, _PROGRESS):
-                with contextlib.suppress(OSError, ValueError):
-                    count += int(path.read_text())
-            bar.update(done + count - bar.n)
-
-        def follow() -> None:
-            while not ended.wait(_SECONDS):
-                look()
-
-        thread = threading.Thread(target=follow, daemon=True)
-        thread.start()
-        try:
-            yield
-            ended.set()
-            thread.join()
-            if total is not None:
-                bar.update(total - bar.n)
-        finally:
-            ended.set()
+        COUNT.write()

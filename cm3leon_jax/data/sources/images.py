@@ -40,17 +40,27 @@ def decode_image(data: bytes) -> np.ndarray:
         raise UnreadableImage(f"the image cannot be decoded ({_one_line(error)})") from None
 
 
-def fit_image(image: np.ndarray, resolution: int) -> np.ndarray:
-    """uint8 [H, W, 3] -> uint8 [resolution, resolution, 3]: the shortest side scaled (bicubic, antialiased) to
-    `resolution`, then the central square."""
+FITS = ("crop", "pad", "stretch")
+
+
+def fit_image(image: np.ndarray, resolution: int, fit: str = "crop") -> np.ndarray:
+    """uint8 [H, W, 3] -> uint8 [resolution, resolution, 3], scaled bicubically with antialiasing.
+
+    "crop": the shortest side becomes `resolution`, and the central square is kept. "pad": the longest side does, with
+    white on both sides of the other. "stretch": both sides do.
+    """
     height, width, _ = image.shape
     if height == width == resolution:
         return image
+    whole = PIL.Image.fromarray(image)
+    if fit == "pad":
+        return np.asarray(
+            PIL.ImageOps.pad(whole, (resolution, resolution), PIL.Image.Resampling.BICUBIC, color="white")
+        )
     side = min(height, width)
     left, top = (width - side) / 2, (height - side) / 2
-    square = (left, top, left + side, top + side)
-    resized = PIL.Image.fromarray(image).resize((resolution, resolution), PIL.Image.Resampling.BICUBIC, box=square)
-    return np.asarray(resized)
+    box = None if fit == "stretch" else (left, top, left + side, top + side)
+    return np.asarray(whole.resize((resolution, resolution), PIL.Image.Resampling.BICUBIC, box=box))
 
 
 def _turn_upright(image: PIL.Image.Image) -> None:

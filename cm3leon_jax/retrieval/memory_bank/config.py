@@ -15,8 +15,7 @@ class MemoryBankConfig:
     """Which index, and how thorough it is. More leaves searched and more rescored: better recall, slower."""
 
     kind: str = "auto"  # or "brute_force", "hashing" (asymmetric hashing), "tree" (a tree above the hashes)
-    brute_force_below: int = 20_000  # vectors; "auto" compares with all of them below this
-    hashing_below: int = 100_000  # vectors; "auto" hashes below this and adds a tree from here on
+    brute_force_below: int = 20_000  # vectors; "auto" compares with all of them below this, and makes a tree above it
     num_leaves: int = 0  # of the tree; 0: the square root of the number of vectors
     leaves_searched: int = 0  # for each query; 0: a tenth of the leaves, 16 at least
     dimensions_per_block: int = 2  # dimensions that share a 4-bit code
@@ -37,8 +36,7 @@ class MemoryBankConfig:
         """The same with what depends on the number of vectors of a shard filled in."""
         kind = self.kind
         if kind == "auto":
-            by_size = (count >= self.brute_force_below) + (count >= max(self.hashing_below, self.brute_force_below))
-            kind = KINDS[by_size]
+            kind = "brute_force" if count < self.brute_force_below else "tree"
         leaves = self.num_leaves or max(1, math.isqrt(count))
         searched = min(leaves, self.leaves_searched or max(16, -(-leaves // 10)))
         return dataclasses.replace(self, kind=kind, num_leaves=leaves, leaves_searched=searched)

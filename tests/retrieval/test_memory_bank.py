@@ -182,6 +182,8 @@ def test_damaged_folder(tmp_path):
             MemoryBank.load(bank.directory)
         (tmp_path / "away").rename(bank.directory / name)
     assert MemoryBank.load(bank.directory).count == 7
-    manifest.write_text(json.dumps({"format": 1, "count": 9, "dim": DIM}))
-    with pytest.raises(UserError, match=r"another version.*cm3leon prepare"):
-        MemoryBank.load(bank.directory)
+    of_others = {"format": 1, "count": 9, "dim": DIM}, {**json.loads(manifest.read_text()), "config": {"no_more": 1}}
+    for facts in of_others:
+        manifest.write_text(json.dumps(facts))
+        with pytest.raises(UserError, match=r"another version.*cm3leon prepare"):
+            MemoryBank.load(bank.directory)

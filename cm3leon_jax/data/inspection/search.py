@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cm3leon_jax.data.inspection.choosing import Shown
-from cm3leon_jax.data.shards import BANK_SPLIT, PreparedData
+from cm3leon_jax.data.shards import BANK_SPLIT, MAKE_WITH, PreparedData
 from cm3leon_jax.data.splits import SPLITS
 from cm3leon_jax.retrieval.memory_bank import MemoryBank
 from cm3leon_jax.retrieval.neighbours import Explained, explained_neighbours_of
 from cm3leon_jax.retrieval.selection import SelectionConfig
 from cm3leon_jax.retrieval.verdicts import Reason
+from cm3leon_jax.runtime.errors import UserError
 
 _PASSED_OVER = {
     Reason.ITSELF: "the document itself",
@@ -51,12 +52,16 @@ class Search:
 
 def searches(data: PreparedData, shown: list[Shown]) -> list[Search] | None:
     """The search of each document, with the embeddings that are stored. None where there is nothing to search, or
-    nothing that is searched for: documents that are no pairs stand alone."""
+    nothing that is searched for: documents that are no pairs stand alone. `UserError`: the bank is damaged, or was
+    made by another version."""
     if not shown or shown[0].split not in SPLITS or not data.memory_bank_directory.is_dir():
         return None
     encoder = data.manifest["fingerprints"]["retriever"]
     bank = MemoryBank.load(data.memory_bank_directory, encoder_fingerprint=encoder)
-    config = SelectionConfig(**data.manifest["settings"]["selection"])
+    try:
+        config = SelectionConfig(**data.manifest["settings"]["selection"])
+    except TypeError:
+        raise UserError(f"{data.directory} was prepared by another version: run `{MAKE_WITH}` again") from None
     return [_search(bank, config, each) for each in shown]
 
 

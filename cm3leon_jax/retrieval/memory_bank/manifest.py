@@ -64,10 +64,13 @@ class Manifest:
     def read(cls, bank: pathlib.Path) -> Manifest:
         """`UserError`: there is no bank, or one of another version."""
         facts = read_json(bank / BANK_FILE, what="memory bank", make_with=MAKE_WITH)
-        if facts.pop("format", None) != FORMAT:
-            raise UserError(f"the memory bank in {bank} is of another version; `{MAKE_WITH}` again")
-        shards = tuple(ShardEntry(**entry) for entry in facts.pop("shards"))
-        return cls(config=MemoryBankConfig(**facts.pop("config")), shards=shards, **facts)
+        try:
+            if facts.pop("format", None) == FORMAT:
+                shards = tuple(ShardEntry(**entry) for entry in facts.pop("shards"))
+                return cls(config=MemoryBankConfig(**facts.pop("config")), shards=shards, **facts)
+        except (KeyError, TypeError):  # settings that there are no more, or not yet
+            pass
+        raise UserError(f"the memory bank in {bank} is of another version; `{MAKE_WITH}` again")
 
     def write(self, bank: pathlib.Path) -> None:
         """Makes this the state of the bank, at once."""

@@ -31,8 +31,9 @@ def prepare(
     from cm3leon_jax.commands.stage import run_stage
     from cm3leon_jax.data.prepare import pipeline
     from cm3leon_jax.data.prepare.job import load_models
-    from cm3leon_jax.data.sources import open_source
+    from cm3leon_jax.data.sources import check_spec, open_source
 
+    check_spec(source)
     models = functools.partial(load_models, text_tokenizer, image_tokenizer, retriever)
     run_stage(
         directory,

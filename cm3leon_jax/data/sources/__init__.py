@@ -7,7 +7,7 @@ from cm3leon_jax.data.sources.entries import HeldOut
 from cm3leon_jax.data.sources.example import BadExample, Source, SourceExample, SourceShard, SourceSplit
 from cm3leon_jax.data.sources.folder import folder_source
 from cm3leon_jax.data.sources.images import fit_image
-from cm3leon_jax.data.sources.several import SeveralSources, split_specs
+from cm3leon_jax.data.sources.several import SeveralSources, Weighted, split_specs
 from cm3leon_jax.runtime.errors import UserError
 
 FORMS = {
@@ -26,6 +26,7 @@ __all__ = [
     "SourceExample",
     "SourceShard",
     "SourceSplit",
+    "check_spec",
     "fit_image",
     "open_source",
 ]
@@ -45,19 +46,27 @@ def open_source(spec: str, *, validation_share: float = 0.02, test_share: float 
     held out; scenes come with their own splits. Raises `UserError`.
     """
     held_out = HeldOut(validation_share, test_share)
-    parts = split_specs(spec)
+    parts = check_spec(spec)
     sources = [_open_one(part.spec, held_out) for part in parts]
     if len(parts) == 1:
         return sources[0]
     return SeveralSources(spec, sources, [part.weight for part in parts])
 
 
+def check_spec(spec: str) -> list[Weighted]:
+    """The sources that are named, with their weights. `UserError` where one is of no known kind; nothing is opened."""
+    parts = split_specs(spec)
+    for part in parts:
+        kind, _, where = part.spec.partition(":")
+        if kind not in FORMS or not where:
+            known = ", ".join(f"{kind}:{form}" for kind, form in FORMS.items())
+            raise UserError(f"unknown source {part.spec!r}: name one as {known}")
+    return parts
+
+
 def _open_one(spec: str, held_out: HeldOut) -> Source:
     # What reads a kind is imported only where it is needed: TensorFlow Datasets and PyArrow take seconds.
     kind, _, where = spec.partition(":")
-    if kind not in FORMS or not where:
-        known = ", ".join(f"{kind}:{form}" for kind, form in FORMS.items())
-        raise UserError(f"unknown source {spec!r}: name one as {known}")
     if kind == "webdataset":
         from cm3leon_jax.data.sources.webdataset import webdataset_source
 

@@ -29,12 +29,17 @@ GIN_CONFIGS = pathlib.Path(__file__).parent.parent / "gin_configs"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; returns the exit status."""
+    """Runs one command; returns the exit status.
+
+    Without `argv` this is the program with its own arguments, and may replace its process (`prepare_process`). With it,
+    it is a function like any other: a caller's process is not replaced, which would end it with what it had to do.
+    """
+    is_program = argv is None
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
         print(_help())
         return EXIT_FINISHED
-    return exit_status(lambda: _run(argv))
+    return exit_status(lambda: _run(argv, is_program))
 
 
 def exit_status(work: Callable[[], object]) -> int:
@@ -65,11 +70,11 @@ def exit_status(work: Callable[[], object]) -> int:
         raise
 
 
-def _run(argv: list[str]) -> None:
+def _run(argv: list[str], is_program: bool) -> None:
     name, *rest = argv
     if name not in COMMANDS:
         raise UserError(f"unknown command {name!r}{_nearest(name, COMMANDS)}; `cm3leon --help` lists them")
-    if name != "demo":  # the demo only starts other commands
+    if is_program and name != "demo":  # the demo only starts other commands
         prepare_process(argv)
     if COMMANDS[name].many_processes and not {"-h", "--help"} & set(rest):
         hosts.join()

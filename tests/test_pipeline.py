@@ -36,7 +36,6 @@ def run(tmp_path_factory):
         monkeypatch = pytest.MonkeyPatch()
         with monkeypatch.context() as patch:
             patch.chdir(root)
-            patch.setenv("CM3LEON_PREPARED", "1")
             return cli.main([name, "--gin_file", GIN, *arguments, *options_given])
 
     command.root = root  # type: ignore[attr-defined]

@@ -135,3 +135,18 @@ def test_damage_inside_a_table_costs_its_row_group(tmp_path):
     good, bad = read_all(opened(tmp_path / "a.parquet").split("train"))
     assert list(good) == ["a/0", "a/1", "a/2"]
     assert set(bad) == {"a/3", "a/4", "a/5"} and all("damaged" in reason for reason in bad.values())
+
+
+def test_noise_never_breaks_the_reader(tmp_path):
+    write(tmp_path / "a.parquet", {"image": [image(row)[1] for row in range(3)], "caption": ["x", "y", "z"]})
+    data = np.frombuffer((tmp_path / "a.parquet").read_bytes(), np.uint8)
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        noisy = data.copy()
+        places = rng.integers(0, len(data), rng.integers(1, 30))
+        noisy[places] = rng.integers(0, 256, len(places))
+        (tmp_path / "a.parquet").write_bytes(noisy.tobytes())
+        try:
+            read_all(opened(tmp_path / "a.parquet").split("train"))
+        except UserError as error:
+            assert "\n" not in str(error)

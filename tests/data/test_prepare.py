@@ -391,6 +391,14 @@ def test_documents_and_pairs_of_several_sources_with_weights(tmp_path):
     assert all(len(document.neighbours_by_image) == 2 for document in documents["train"])
 
 
+def test_a_bank_larger_than_memory_gives_the_same_neighbours(prepared, tmp_path):
+    """One shard of the bank in memory at a time, and one shard of documents searched for at a time."""
+    config = dataclasses.replace(CONFIG, bank_memory_gib=1e-6, shards_per_search=1)
+    run(tmp_path, config=config)
+    for path in prepared.directory.glob("*.arrayrecord"):
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+
+
 def test_too_much_bad_input_stops(tmp_path):
     source = Source(Split("train", range(50), bad=range(20, 30)))
     with pytest.raises(UserError, match=r"10 of 57 examples .* train/20: broken") as error:

@@ -173,7 +173,6 @@ def test_the_command_plans_what_does_not_fit_with_the_smallest_change(monkeypatc
             "warnings": [],
         }
 
-    monkeypatch.setenv("CM3LEON_PREPARED", "1")  # the process is not to start itself again
     for module in ("plan", "search"):
         monkeypatch.setattr(f"cm3leon_jax.planning.{module}.plan_training", planned)
     files = [f"--gin_file={file}" for file in ("models/7b", "hardware/v5e_256", "runs/pretrain")]
@@ -265,7 +264,6 @@ def test_every_way_of_splitting_parameters_compiles(embed):
     "slice_name, message", [("v5p-255", "unknown TPU slice 'v5p-255'"), ("", "plan needs a slice")]
 )
 def test_the_command_says_what_is_missing(slice_name, message, capsys, monkeypatch):
-    monkeypatch.setenv("CM3LEON_PREPARED", "1")  # the process is not to start itself again
     arguments = ["plan", "--gin_file", "models/350m", "--gin_file", "runs/pretrain"]
     assert main(arguments + (["--slice", slice_name] if slice_name else [])) == 2
     assert message in capsys.readouterr().err

@@ -41,7 +41,6 @@ def test_rows_are_sorted_by_slice_and_say_what_a_plan_says():
 
 
 def test_the_command_goes_on_from_finished_plans(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("CM3LEON_PREPARED", "1")  # the process is not to start itself again
     monkeypatch.setattr("subprocess.run", None)  # nothing is left to plan
     work, output = tmp_path / "work", tmp_path / "recipes.md"
     work.mkdir()

@@ -76,7 +76,10 @@ def _make(job: Job, options: Any) -> None:
     duplicates = write_quarantine(job.path(QUARANTINE_FILE), job, duplicates=True)
     places = lay_out(job)
     if not sum(place.documents for place in places[BANK_SPLIT]):
-        raise UserError(f"{job.source.name} has no usable example in its split {BANK_SPLIT!r}: check the source")
+        raise UserError(
+            f"{job.source.name} has no usable example in its split {BANK_SPLIT!r}: images with captions are what can be "
+            "retrieved; check the source, or join it with one that has them"
+        )
     bank = build_bank(job, places[BANK_SPLIT], options)
     written = write_shards(job, [place for split in places.values() for place in split], options)
     models, settings = job.models, job.settings

@@ -197,10 +197,11 @@ SEVERAL = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
         ("PortableRunner", ("--job_endpoint=embed", "--environment_type=LOOPBACK", "--sdk_worker_parallelism=2")),
     ],
 )
-def test_other_workers_give_the_same_bytes(prepared, tmp_path, monkeypatch, runner, options):
+def test_other_workers_give_the_same_bytes(prepared, tmp_path, monkeypatch, capfd, runner, options):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*sys.path, os.path.dirname(__file__)]))
     prepare(numbers, models, tmp_path, CONFIG, memory_bank=BANK, runner=runner, runner_options=options)
     assert contents(tmp_path) == contents(prepared.directory)
+    assert runner != "DirectRunner" or "INFO" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

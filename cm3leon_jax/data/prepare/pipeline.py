@@ -23,7 +23,7 @@ from cm3leon_jax.data.prepare.making import make_parts
 from cm3leon_jax.data.prepare.parts import is_made, part_sizes, read_quarantined
 from cm3leon_jax.data.prepare.quarantine import QUARANTINE_FILE, check_bad_share, write_quarantine
 from cm3leon_jax.data.prepare.shards import write_shards
-from cm3leon_jax.data.prepare.workers import beam_options, for_each
+from cm3leon_jax.data.prepare.workers import LOG_FILE, beam_options, for_each
 from cm3leon_jax.data.shards import BANK_SPLIT, FORMAT, MANIFEST_FILE, PreparedData
 from cm3leon_jax.data.sources import Source
 from cm3leon_jax.retrieval.memory_bank import MemoryBankConfig
@@ -34,7 +34,7 @@ from cm3leon_jax.vocabulary import Vocabulary
 
 _WORK = ".unfinished"
 _INPUTS_FILE = "inputs.json"
-_ONLY_FOR_WORK = ("parts", "duplicates", "shards", "progress", "errors")
+_ONLY_FOR_WORK = ("parts", "duplicates", "shards", "progress", "errors", LOG_FILE)
 
 
 def prepare(
@@ -77,8 +77,8 @@ def _make(job: Job, options: Any) -> None:
     places = lay_out(job)
     if not sum(place.documents for place in places[BANK_SPLIT]):
         raise UserError(
-            f"{job.source.name} has no usable example in its split {BANK_SPLIT!r}: images with captions are what can be "
-            "retrieved; check the source, or join it with one that has them"
+            f"{job.source.name} has no usable example in its split {BANK_SPLIT!r}, no image with a caption, which is what "
+            "can be retrieved: check the source, or join it with one that has them"
         )
     bank = build_bank(job, places[BANK_SPLIT], options)
     written = write_shards(job, [place for split in places.values() for place in split], options)

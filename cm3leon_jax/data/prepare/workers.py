@@ -6,10 +6,13 @@ take its place (Dataflow, Flink, Spark), if all workers see the folder of the wo
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import logging
-from collections.abc import Callable, Sequence
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from cm3leon_jax.data.prepare.counting import COUNT, SELF, clear, listed, shown
@@ -18,6 +21,7 @@ from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import read_json, remove, write_json
 
 _ERRORS = "errors"
+LOG_FILE = "workers.log"
 IN_PROCESS = "FnApiRunner"  # what `DirectRunner` was, before it began to look for another program to do its work
 
 
@@ -91,12 +95,33 @@ def run(
     beam = import_beam()
     remove(job.path(_ERRORS))
     clear(job)
-    pipeline = beam.Pipeline(options=options)
-    build(pipeline)
-    with shown(job, label=label, unit=unit, total=total, done=done):
+    with _runner(job, options) as runner, shown(job, label=label, unit=unit, total=total, done=done):
+        pipeline = beam.Pipeline(runner=runner, options=options)
+        build(pipeline)
         pipeline.run().wait_until_finish()
     for path in listed(job.path(_ERRORS)):
         raise UserError(read_json(path, what="error", make_with="cm3leon prepare"))
+
+
+@contextlib.contextmanager
+def _runner(job: Job, options: Any) -> Iterator[Any]:
+    """The runner that the options name (None). In its place, where it is Beam's own with several processes, one whose
+    processes write what they have to say to `workers.log` beside the work, and not to the terminal, page after page."""
+    from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
+    from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+    from apache_beam.transforms.environments import SubprocessSDKEnvironment
+
+    direct, mode = options.view_as(DirectOptions), "multi_processing"
+    if direct.direct_running_mode != mode or options.view_as(StandardOptions).runner != IN_PROCESS:
+        yield None
+        return
+    python, log = shlex.quote(sys.executable), shlex.quote(str(job.path(LOG_FILE)))
+    command = f"{python} -m apache_beam.runners.worker.sdk_worker_main 2>> {log}"
+    direct.direct_running_mode = None  # else it would set a command of its own
+    try:
+        yield FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
+    finally:
+        direct.direct_running_mode = mode
 
 
 def guarded(work: Callable[[Job, Any], Any], job: Job, label: str, item: Any) -> Any:

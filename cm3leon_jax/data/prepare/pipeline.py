@@ -77,8 +77,8 @@ def _make(job: Job, options: Any) -> None:
     places = lay_out(job)
     if not sum(place.documents for place in places[BANK_SPLIT]):
         raise UserError(
-            f"{job.source.name} has no usable example in its split {BANK_SPLIT!r}, no image with a caption, which is what "
-            "can be retrieved: check the source, or join it with one that has them"
+            f"{job.source.name} has no usable example in its split {BANK_SPLIT!r}, no image with a caption, which is "
+            "what can be retrieved: check the source, or join it with one that has them"
         )
     bank = build_bank(job, places[BANK_SPLIT], options)
     written = write_shards(job, [place for split in places.values() for place in split], options)

@@ -42,7 +42,7 @@ def documents_source(pattern: str, held_out: HeldOut) -> FileSource:
         f"documents:{pattern}",
         files,
         names,
-        lambda number: _entries(number, files[number], names[number]),
+        _entries,
         _Files(files),
         held_out,
         settings=None,

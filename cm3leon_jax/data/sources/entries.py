@@ -27,9 +27,7 @@ class Entry:
     place: Any = None  # of the image, as the store knows it
     caption: str = ""
     metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
-    following: Sequence[
-        tuple[str, Any]
-    ] = ()  # of a document: the texts, and the places of the images, behind the first
+    following: Sequence[tuple[str, Any]] = ()  # of a document: texts and places of images behind the first
     reason: str = ""  # why it cannot be used; "" where it can
     group: str = ""  # what is held out as one, such as all captions of an image; "": the id
 

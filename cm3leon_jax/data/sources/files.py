@@ -30,7 +30,7 @@ class FileSource:
     name: str
     files: Sequence[str]
     labels: Sequence[str]  # of the files, each its own: what ids begin with
-    read_entries: Callable[[int], Iterator[Entry]]  # of the file with this number
+    read: Callable[[int, str, str], Iterator[Entry]]  # the entries of a file, by its number, path and label
     store: Store
     held_out: HeldOut
     settings: Any  # what entries depend on besides the files, JSON-able
@@ -46,10 +46,14 @@ class FileSource:
         del examples
         return [FileShard(self, number) for number in range(len(self.files))]
 
+    def entries(self, number: int) -> Iterator[Entry]:
+        """Of the file with this number."""
+        return self.read(number, self.files[number], self.labels[number])
+
     @functools.cached_property
     def _all(self) -> EntrySource:
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            read = pool.map(lambda number: list(self.read_entries(number)), range(len(self.files)))
+            read = pool.map(lambda number: list(self.entries(number)), range(len(self.files)))
             bar = progress(read, label="reading files", total=len(self.files), unit="files", delay=2.0)
             entries = [entry for part in bar for entry in part]
         require_good(entries, self.name.partition(":")[2], self.hint)
@@ -74,7 +78,7 @@ class FileShard:
         return fingerprint(file_state(self.source.files[self.number]), self.source.settings, held_out)
 
     def examples(self) -> Iterator[tuple[str, Callable[[], SourceExample]]]:
-        splits = self.source.held_out.split(self.source.read_entries(self.number))
+        splits = self.source.held_out.split(self.source.entries(self.number))
         alone = EntrySource(self.source.name, splits, self.source.store)
         for name in alone.splits:
             split = alone.split(name)

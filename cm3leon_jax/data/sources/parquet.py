@@ -43,7 +43,7 @@ def parquet_source(spec: str, held_out: HeldOut) -> FileSource:
         f"parquet:{spec}",
         files,
         names,
-        lambda number: _entries(number, files[number], names[number], columns),
+        functools.partial(_entries, columns=columns),
         _Tables(files, columns),
         held_out,
         settings=columns._asdict(),

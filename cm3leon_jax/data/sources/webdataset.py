@@ -48,7 +48,7 @@ def webdataset_source(pattern: str, held_out: HeldOut) -> FileSource:
         f"webdataset:{pattern}",
         files,
         names,
-        lambda number: _entries(number, files[number], names[number]),
+        _entries,
         _Tars(files),
         held_out,
         settings=None,

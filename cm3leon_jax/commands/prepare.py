@@ -32,8 +32,10 @@ def prepare(
     from cm3leon_jax.data.prepare import pipeline
     from cm3leon_jax.data.prepare.job import load_models
     from cm3leon_jax.data.sources import check_spec, open_source
+    from cm3leon_jax.runtime.files import local_path
 
     check_spec(source)
+    local_path(directory)
     models = functools.partial(load_models, text_tokenizer, image_tokenizer, retriever)
     run_stage(
         directory,

@@ -16,7 +16,7 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 
 from cm3leon_jax.data.records import PreparedDocument, decode_document
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import Path, fingerprint, read_json, sha256_of_file, written_aside
+from cm3leon_jax.runtime.files import Path, fingerprint, local_path, read_json, sha256_of_file, written_aside
 from cm3leon_jax.vocabulary import Vocabulary
 
 FORMAT = 2
@@ -59,7 +59,7 @@ class PreparedData:
     """
 
     def __init__(self, directory: Path, *, memory_limit: int = 256 * 2**20):
-        self.directory = pathlib.Path(directory)
+        self.directory = local_path(directory)
         self.manifest = _read_manifest(self.directory / MANIFEST_FILE)
         try:
             self._splits = {

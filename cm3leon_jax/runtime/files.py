@@ -37,6 +37,13 @@ def as_path(path: Path) -> pathlib.Path:
     return epath.Path(path)  # TensorFlow's file systems, or fsspec's where it is missing
 
 
+def local_path(path: Path) -> pathlib.Path:
+    """A `pathlib.Path`. `UserError` for a URL of an object store, where what is read needs files of this machine."""
+    if is_remote(path):
+        raise UserError(f"{path} must be a local folder: mount the bucket, or copy what is needed to this machine")
+    return pathlib.Path(path)
+
+
 @contextlib.contextmanager
 def written_aside(path: Path) -> Iterator[pathlib.Path]:
     """Yields a temporary path beside `path`; on success it replaces `path`, on any error it is removed.
@@ -94,6 +101,23 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def files_below(folder: Path) -> list[str]:
+    """Paths, relative to a folder, of all files in it and below that are not hidden, nor in hidden folders; sorted."""
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"{error.filename} cannot be read ({error.strerror}): check its permissions")
+
+    walk: Any = as_path(folder).walk(on_error=refuse) if is_remote(folder) else os.walk(folder, onerror=refuse)  # type: ignore[attr-defined]
+    found = []
+    root = None
+    for directory, folders, names in walk:
+        root = root or directory  # some object stores leave out `gs://`
+        below = os.path.relpath(directory, root)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [os.path.normpath(os.path.join(below, name)) for name in names if name and not name.startswith(".")]
+    return sorted(found)
 
 
 def file_state(path: Path) -> tuple[int, float]:

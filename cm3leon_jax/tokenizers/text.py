@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import sentencepiece
 
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import Path, fingerprint, new_directory, read_json, sha256_of_file, write_json
+from cm3leon_jax.runtime.files import Path, as_path, fingerprint, new_directory, read_json, sha256_of_file, write_json
 from cm3leon_jax.vocabulary import EOS_ID, NUM_CONTROL, PAD_ID, UNK_ID
 
 KIND = "text tokenizer"
@@ -66,7 +65,7 @@ class TextTokenizer:
     @classmethod
     def load(cls, directory: Path) -> TextTokenizer:
         """Reads a folder that `train_text_tokenizer` wrote. Raises `UserError`."""
-        directory = pathlib.Path(directory)
+        directory = as_path(directory)
         fields = read_json(directory / CONFIG_FILE, what=KIND, make_with=MAKE_WITH)
         model = directory / MODEL_FILE
         if fields.pop("kind", None) != KIND:

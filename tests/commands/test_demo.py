@@ -76,7 +76,9 @@ def test_killed_in_the_middle_it_continues(demo, tmp_path):
         os.killpg(asked.pid, 0)  # its command has ended as well
 
     output, _ = demo().communicate(timeout=600)
-    assert (tmp_path / "runs/demo/report.html").stat().st_size > 10_000, output
+    report = tmp_path / "runs/demo/report.html"
+    assert report.exists(), output
+    assert report.stat().st_size > 10_000
     assert "scenes: runs/demo/scenes is finished; nothing to do" in output
     assert "train: runs/demo/decoder is finished" not in output
     results = json.loads((tmp_path / "runs/demo/results.json").read_text())

@@ -1,12 +1,10 @@
 """Files are whole or absent, in folders and in object stores; what cannot be written is known at once."""
 
 import dataclasses
-import os
 
 import numpy as np
 import pytest
 from etils.epath import gpath
-from fsspec.implementations.local import LocalFileSystem
 
 from cm3leon_jax.runtime import files
 from cm3leon_jax.runtime.errors import UserError
@@ -17,28 +15,6 @@ from cm3leon_jax.runtime.model_folder import load_model, model_fingerprint, save
 @dataclasses.dataclass(frozen=True)
 class _Config:
     size: int = 3
-
-
-@pytest.fixture
-def bucket(tmp_path, monkeypatch):
-    """A folder that stands in for `gs://bucket`, below the path library that reaches real ones. It cannot append."""
-    store = tmp_path / "store"
-    store.mkdir()
-
-    class Store(LocalFileSystem):
-        cachable = False
-
-        @classmethod
-        def _strip_protocol(cls, path):
-            return os.fspath(path).replace("gs://bucket", str(store)).rstrip("/")
-
-        def open(self, path, mode="rb", **options):
-            assert "a" not in mode
-            return super().open(path, mode, **options)
-
-    monkeypatch.setattr(gpath, "_is_tf_installed", lambda: False)
-    monkeypatch.setattr(gpath.backend_lib.fsspec_backend, "_get_filesystem", lambda name: Store(auto_mkdir=True))
-    return store
 
 
 @pytest.mark.parametrize("remote", [False, True])

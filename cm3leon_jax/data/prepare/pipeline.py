@@ -29,7 +29,7 @@ from cm3leon_jax.data.sources import Source
 from cm3leon_jax.retrieval.memory_bank import MemoryBankConfig
 from cm3leon_jax.retrieval.selection import SelectionConfig
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import Path, read_json, remove, write_json
+from cm3leon_jax.runtime.files import Path, local_path, read_json, remove, write_json
 from cm3leon_jax.vocabulary import Vocabulary
 
 _WORK = ".unfinished"
@@ -55,7 +55,7 @@ def prepare(
     in `quarantine.jsonl`. The same source, models and settings give the same bytes. Raises `UserError` when more than
     `config.max_bad_share` of the examples cannot be used, or when none is left to train on.
     """
-    directory = pathlib.Path(directory)
+    directory = local_path(directory)
     options = beam_options(runner, runner_options)
     settings = Settings(config, selection or SelectionConfig(), memory_bank or MemoryBankConfig())
     work = directory / _WORK

@@ -111,7 +111,7 @@ def prepare_scenes(directory: files.Path, config: ScenesConfig) -> None:
 
     A data set of another config is replaced; a folder that holds anything else is a `UserError`.
     """
-    directory = pathlib.Path(directory)
+    directory = files.local_path(directory)
     manifest = {"version": VERSION, "config": config.to_dict()}
     if (directory / MANIFEST).exists():
         if _read_manifest(directory) == manifest:
@@ -147,7 +147,7 @@ def _read_manifest(directory: pathlib.Path) -> dict[str, Any]:
 
 def open_scenes(directory: files.Path) -> tfds.core.DatasetBuilder:
     """The data set that `prepare_scenes` made, for reading. Raises `UserError` where there is none."""
-    directory = pathlib.Path(directory)
+    directory = files.local_path(directory)
     _read_manifest(directory)
     versions = [path.parent for path in directory.glob("scenes/*/*/dataset_info.json")]
     if len(versions) != 1:

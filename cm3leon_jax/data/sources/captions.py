@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import csv
+import io
 import json
 import pathlib
 import posixpath
@@ -18,21 +19,22 @@ CAPTION_KEYS = ("caption", "text")
 HOW_TO_CAPTION = "put captions.jsonl, captions.csv or a .txt beside each image there"
 
 
-def read_entries(folder: pathlib.Path, images: list[str]) -> list[Entry]:
+def read_entries(folder: pathlib.Path, images: list[str], files: set[str]) -> list[Entry]:
     """Captions of `images` (relative paths, sorted), one entry a caption, in the order of the file or of the paths.
+    `files`: the paths of all files there.
 
     An image that has several captions gives several entries: `a.png`, `a.png#2`, … Raises `UserError`.
     """
     jsonl, table = folder / "captions.jsonl", folder / "captions.csv"
-    if jsonl.exists() and table.exists():
+    if {jsonl.name, table.name} <= files:
         raise UserError(f"{folder} holds both captions.jsonl and captions.csv: keep one")
     try:
-        if jsonl.exists():
+        if jsonl.name in files:
             rows: Iterator[Entry] = _from_rows(_jsonl_rows(jsonl), set(images))
-        elif table.exists():
+        elif table.name in files:
             rows = _from_rows(_csv_rows(table), set(images))
         else:
-            rows = _from_texts(folder, images)
+            rows = _from_texts(folder, images, files)
         entries = list(rows)
     except OSError as error:
         raise UserError(f"the captions in {folder} cannot be read ({error.strerror}): check its permissions") from None
@@ -44,7 +46,7 @@ def read_entries(folder: pathlib.Path, images: list[str]) -> list[Entry]:
 
 def _jsonl_rows(path: pathlib.Path) -> Iterator[tuple[str, dict | str]]:
     """(name of the row, the row or the reason why it is none)."""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
@@ -59,8 +61,8 @@ def _jsonl_rows(path: pathlib.Path) -> Iterator[tuple[str, dict | str]]:
 
 def _csv_rows(path: pathlib.Path) -> Iterator[tuple[str, dict | str]]:
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+        with path.open("rb") as file:  # an object store knows neither the encoding nor `newline`
+            reader = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
             header = reader.fieldnames or []
             if not set(header) & set(IMAGE_KEYS) or not set(header) & set(CAPTION_KEYS):
                 raise UserError(f"{path} has no `image` and `caption` columns (it has {header}): give it a header row")
@@ -92,15 +94,18 @@ def _from_rows(rows: Iterator[tuple[str, dict | str]], images: set[str]) -> Iter
             yield Entry(id, path, caption.strip(), metadata, group=path)
 
 
-def _from_texts(folder: pathlib.Path, images: list[str]) -> Iterator[Entry]:
+def _from_texts(folder: pathlib.Path, images: list[str], files: set[str]) -> Iterator[Entry]:
     for path in images:
+        caption, reason = "", ""
+        text = posixpath.splitext(path)[0] + ".txt"
         try:
-            caption = (folder / path).with_suffix(".txt").read_bytes().decode("utf-8-sig")
-            reason = bad_caption(caption, where="no .txt beside the image")
-        except FileNotFoundError:
-            caption, reason = "", "no caption: no .txt beside the image"
+            if text in files:  # asking an object store for what is not there takes long
+                caption = (folder / text).read_bytes().decode("utf-8-sig")
+                reason = bad_caption(caption, where="")
+            else:
+                reason = "no caption: no .txt beside the image"
         except UnicodeDecodeError:
-            caption, reason = "", "the caption is not UTF-8"
+            reason = "the caption is not UTF-8"
         yield Entry(printable(path), path, caption.strip(), reason=reason, group=path)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 
 from cm3leon_jax.data.sources.captions import HOW_TO_CAPTION, read_entries
 from cm3leon_jax.data.sources.entries import EntrySource, HeldOut
 from cm3leon_jax.data.sources.images import UnreadableImage
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import file_state
+from cm3leon_jax.runtime.files import as_path, file_state, files_below
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 
@@ -19,11 +18,16 @@ def folder_source(path: str, held_out: HeldOut) -> EntrySource:
 
     An id is the image's path below the folder; all captions of an image stay in one split.
     """
-    folder = pathlib.Path(path)
-    images = _find_images(folder)
+    folder = as_path(path)
+    if not folder.exists():
+        raise UserError(f"no folder {folder}: name a folder of images with captions ({HOW_TO_CAPTION})")
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder: name a folder of images with captions")
+    found = files_below(folder)
+    images = [name for name in found if name.lower().endswith(IMAGE_SUFFIXES)]
     if not images:
         raise UserError(f"no images in {folder}: put {', '.join(IMAGE_SUFFIXES)} files with captions there")
-    entries = read_entries(folder, images)
+    entries = read_entries(folder, images, set(found))
     return EntrySource(f"folder:{path}", held_out.split(entries), _Files(folder))
 
 
@@ -41,23 +45,3 @@ class _Files:
 
     def state(self, place: str) -> tuple[int, float]:
         return file_state(self._folder / place)
-
-
-def _find_images(folder: pathlib.Path) -> list[str]:
-    """Paths of all images below `folder`, relative to it, sorted."""
-    if not folder.exists():
-        raise UserError(f"no folder {folder}: name a folder of images with captions ({HOW_TO_CAPTION})")
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder: name a folder of images with captions")
-
-    def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename} cannot be read ({error.strerror}): check its permissions")
-
-    found = []
-    for directory, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        below = os.path.relpath(directory, folder)
-        for name in files:
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
-                found.append(name if below == "." else os.path.join(below, name))
-    return sorted(found)

@@ -7,7 +7,7 @@ import os
 import re
 
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import as_path
+from cm3leon_jax.runtime.files import as_path, files_below
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
@@ -38,7 +38,7 @@ def find_files(pattern: str, suffix: str) -> list[str]:
         if "*" in path.name:
             found = sorted(path.parent.glob(path.name))
         elif path.is_dir():
-            found = sorted(path.rglob(f"*{suffix}"))
+            found = [path / below for below in files_below(path) if below.endswith(suffix)]
         elif path.exists():
             found = [path]
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import pathlib
 from collections.abc import Sequence
 
 import jax
@@ -17,7 +16,7 @@ from cm3leon_jax.retrieval.clip.inputs import kept_patches, resize, tokenize
 from cm3leon_jax.retrieval.clip.tokenizer import MAKE_WITH, CaptionTokenizer, load_tokenizer
 from cm3leon_jax.runtime.devices import map_batches, replicated
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import Path, fingerprint, new_directory
+from cm3leon_jax.runtime.files import Path, as_path, fingerprint, new_directory
 from cm3leon_jax.runtime.model_folder import load_model, model_fingerprint, save_model
 
 KIND = "retriever"
@@ -48,7 +47,7 @@ class Retriever:
     @classmethod
     def load(cls, directory: Path, batch_size: int = 256) -> Retriever:
         """Reads a model folder that `save` wrote; nothing outside it is needed. Raises `UserError`."""
-        directory = pathlib.Path(directory)
+        directory = as_path(directory)
         config, params = load_model(directory, kind=KIND, config_type=ClipConfig, make_with=MAKE_WITH)
         tokenizer = load_tokenizer(directory / TOKENIZER_FOLDER)
         if tokenizer.size != config.vocab_size:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -23,7 +22,7 @@ from cm3leon_jax.retrieval.clip.retriever import Retriever, normalized
 from cm3leon_jax.runtime.batches import batches_by_step
 from cm3leon_jax.runtime.devices import batch_sharded, data_mesh, put_batch, replicated
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import Path, write_json
+from cm3leon_jax.runtime.files import Path, as_path, write_json
 from cm3leon_jax.runtime.loop import TrainingLoop
 from cm3leon_jax.runtime.settings import LoopConfig
 from cm3leon_jax.tokenizers.text import TextTokenizer
@@ -46,7 +45,7 @@ def train_retriever(
     `batch_of_step(step)` gives this process's part of the global batch of a step, as a pure function of the step;
     `evaluation` are held-out pairs. The size of the vocabulary is taken from the text tokenizer.
     """
-    directory = pathlib.Path(directory)
+    directory = as_path(directory)
     config = dataclasses.replace(config, vocab_size=text_tokenizer.size)
     mesh = data_mesh()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,7 +15,7 @@ from cm3leon_jax.retrieval.memory_bank.merging import merged
 from cm3leon_jax.retrieval.memory_bank.residency import ResidentIndexes
 from cm3leon_jax.retrieval.memory_bank.shard import MAKE_WITH
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import Path, new_directory
+from cm3leon_jax.runtime.files import Path, local_path, new_directory
 
 
 class MemoryBank:
@@ -24,7 +23,7 @@ class MemoryBank:
 
     def __init__(self, directory: Path, manifest: Manifest, memory_limit: int | None = None):
         """For `load`, which says what the arguments are."""
-        self.directory = pathlib.Path(directory)
+        self.directory = local_path(directory)
         self._resident = ResidentIndexes(memory_limit)
         self._open(manifest)
 
@@ -61,7 +60,7 @@ class MemoryBank:
         `config` is for shards that are added later. `UserError`: there are no shards, they have different numbers of
         dimensions, or a document is in two of them.
         """
-        directory = pathlib.Path(directory)
+        directory = local_path(directory)
         changes.assembled(directory, encoder_fingerprint, config or MemoryBankConfig()).write(directory)
         return cls.load(directory)
 
@@ -74,7 +73,7 @@ class MemoryBank:
 
         `UserError`: the bank is missing or damaged, or, with `encoder_fingerprint`, of another encoder.
         """
-        directory = pathlib.Path(directory)
+        directory = local_path(directory)
         manifest = Manifest.read(directory)
         if encoder_fingerprint is not None and manifest.encoder_fingerprint != encoder_fingerprint:
             raise UserError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Callable
 
 import jax
@@ -16,7 +15,7 @@ from PIL import Image
 from cm3leon_jax.runtime.batches import batches_by_step
 from cm3leon_jax.runtime.devices import batch_sharded, data_mesh, put_batch, replicated
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import Path, write_json, written_aside
+from cm3leon_jax.runtime.files import Path, as_path, write_json, written_aside
 from cm3leon_jax.runtime.loop import TrainingLoop
 from cm3leon_jax.runtime.settings import LoopConfig
 from cm3leon_jax.tokenizers.image import warm_start
@@ -44,7 +43,7 @@ def train_image_tokenizer(
     are drawn. Writes `training/` (checkpoints, metrics), `model/`, `evaluation.json`, `reconstructions.png`.
     Raises `UserError` on settings that do not fit each other and `StartAgain` after SIGTERM.
     """
-    directory = pathlib.Path(directory)
+    directory = as_path(directory)
     mesh = data_mesh()
     if training.batch_size % mesh.size:
         raise UserError(f"batch_size {training.batch_size} is not a multiple of the {mesh.size} devices; change it")

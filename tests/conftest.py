@@ -7,12 +7,16 @@ import os
 
 import pytest
 
+from cm3leon_jax.runtime.platform import has_accelerator
+
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_force_host_platform_device_count=2"
     " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
 )
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if not has_accelerator():
+    os.environ["JAX_PLATFORMS"] = "cpu"  # else each process that a test starts would look for a TPU with libtpu
 
 
 @pytest.fixture

@@ -20,9 +20,6 @@ COMMANDS = {
     "train-text-tokenizer": Command("train_text_tokenizer:train_text_tokenizer", "SentencePiece on your captions"),
     "train-image-tokenizer": Command("train_image_tokenizer:train_image_tokenizer", "VQGAN on your images"),
     "train-retriever": Command("train_retriever:train_retriever", "CLIP on your image-caption pairs"),
-    "import-retriever": Command(
-        "import_retriever:import_retriever", "a published CLIP, for instance OpenAI's, as retriever"
-    ),
     "prepare": Command("prepare:prepare", "images and captions -> tokenized, embedded, indexed documents"),
     "inspect": Command("inspect:inspect", "pages about training sequences, documents and memory banks"),
     "train": Command("train:train", "pretrain or fine-tune the decoder; the gin files say which", many_processes=True),
@@ -31,6 +28,8 @@ COMMANDS = {
     ),
     "recipes": Command("recipes:recipes", "plan every size on every slice: the page docs/recipes.md"),
     "sample": Command("sample:sample", "text -> image, image -> text, filling in a hidden part"),
+    "export": Command("export:export", "the decoder and its tokenizers for Hugging Face, or as an Orbax checkpoint"),
+    "import": Command("import_model:import_model", "a decoder, or a published CLIP as retriever, from other software"),
     "evaluate": Command("evaluate:evaluate", "exact scores on held-out scenes"),
     "report": Command("report:report", "one self-contained page about a run"),
     "demo": Command("demo:demo", "all of the above on the embedded data, ending in a report"),

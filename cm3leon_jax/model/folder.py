@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,8 +12,9 @@ from jax.experimental import multihost_utils
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.decoder import Params, abstract_params
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import Path
-from cm3leon_jax.runtime.model_folder import flatten, load_model, save_model
+from cm3leon_jax.runtime.files import Path, local_path, new_directory, write_json
+from cm3leon_jax.runtime.model_folder import CONFIG_FILE, WEIGHTS_FILE, flatten, load_config, load_model, save_model
+from cm3leon_jax.runtime.tensor_stream import NewTensor, StoredTensor, stored_tensors, write_tensors
 from cm3leon_jax.vocabulary import Vocabulary
 
 KIND = "decoder"
@@ -29,8 +31,7 @@ def save_decoder(directory: Path, config: DecoderConfig, vocabulary: Vocabulary,
     """Writes a model folder, whole or not at all. Every process calls it; process 0 writes."""
     params = jax.tree.map(whole, params)
     if jax.process_index() == 0:
-        settings = _Settings(dataclasses.asdict(config), dataclasses.asdict(vocabulary))
-        save_model(directory, kind=KIND, config=settings, params=params)
+        save_model(directory, kind=KIND, config=_settings(config, vocabulary), params=params)
 
 
 def whole(x: Any) -> Any:
@@ -40,18 +41,52 @@ def whole(x: Any) -> Any:
     return jax.device_get(x)
 
 
+def write_decoder(
+    directory: Path, config: DecoderConfig, vocabulary: Vocabulary, tensors: Mapping[str, NewTensor]
+) -> None:
+    """Writes a model folder, whole or not at all, of parameters that need not be in memory: path -> tensor."""
+    with new_directory(directory) as aside:
+        write_json(aside / CONFIG_FILE, {"kind": KIND, **dataclasses.asdict(_settings(config, vocabulary))})
+        write_tensors(aside / WEIGHTS_FILE, tensors)
+
+
 def load_decoder(directory: Path) -> tuple[DecoderConfig, Vocabulary, Params]:
     """-> (config, vocabulary, parameters as numpy arrays). `UserError` where the folder is missing or broken."""
     settings, params = load_model(directory, kind=KIND, config_type=_Settings, make_with=_MAKE_WITH)
+    config, vocabulary = _checked(settings, {name: leaf.shape for name, leaf in flatten(params).items()}, directory)
+    return config, vocabulary, params
+
+
+def open_decoder(directory: Path) -> tuple[DecoderConfig, Vocabulary, dict[str, StoredTensor]]:
+    """`load_decoder` without reading the parameters: path -> tensor in the file."""
+    settings = load_config(directory, kind=KIND, config_type=_Settings, make_with=_MAKE_WITH)
+    tensors = stored_tensors(local_path(directory) / WEIGHTS_FILE)
+    config, vocabulary = _checked(settings, {name: tensor.shape for name, tensor in tensors.items()}, directory)
+    return config, vocabulary, tensors
+
+
+def _settings(config: DecoderConfig, vocabulary: Vocabulary) -> _Settings:
+    return _Settings(dataclasses.asdict(config), dataclasses.asdict(vocabulary))
+
+
+def _checked(settings: _Settings, found: dict[str, tuple], directory: Path) -> tuple[DecoderConfig, Vocabulary]:
     try:
         config, vocabulary = DecoderConfig(**settings.decoder), Vocabulary(**settings.vocabulary)
     except TypeError as error:
         raise UserError(f"the config in {directory} is of another version ({error}); `{_MAKE_WITH}` again") from None
     expected = {name: leaf.shape for name, leaf in flatten(abstract_params(config)).items()}
-    found = {name: leaf.shape for name, leaf in flatten(params).items()}
-    if expected != found:
-        raise UserError(f"the weights in {directory} are not those of its config; make them again with `{_MAKE_WITH}`")
-    return config, vocabulary, params
+    for name in sorted(expected | found):
+        ours, theirs = expected.get(name), found.get(name)
+        if ours != theirs:
+            raise UserError(
+                f"the weights in {directory} do not fit its config: {name} is {_shape(theirs)}, and by the config "
+                f"{_shape(ours)}; make them again with `{_MAKE_WITH}`"
+            )
+    return config, vocabulary
+
+
+def _shape(shape: tuple | None) -> str:
+    return "missing" if shape is None else str(list(shape))
 
 
 def load_initial_params(directory: Path, config: DecoderConfig, vocabulary: Vocabulary) -> Params:

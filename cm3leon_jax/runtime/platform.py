@@ -36,7 +36,8 @@ def seconds_waited() -> float:
     return max(time.time() - float(started), 0.0) if started else 0.0
 
 
-def _has_accelerator() -> bool:
+def has_accelerator() -> bool:
+    """Whether JAX is to look for a GPU or TPU: `JAX_PLATFORMS` says so, or there is one."""
     named = os.environ.get("JAX_PLATFORMS", "")
     if named:
         return named != "cpu"
@@ -54,7 +55,7 @@ def prepare_process(argv: list[str], program: tuple[str, ...] = ("-m", "cm3leon_
     os.environ.setdefault(_STARTED, str(time.time()))
     if os.environ.get("CM3LEON_PREPARED") == "1" or not sys.platform.startswith("linux"):
         return
-    accelerator = _has_accelerator()
+    accelerator = has_accelerator()
     use_compilation_cache(accelerator=accelerator)
     if accelerator:
         return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import ml_dtypes  # noqa: F401 - teaches NumPy the name of bfloat16
 import numpy as np
@@ -14,7 +16,8 @@ from cm3leon_jax.runtime.files import Path, read_json
 FILE = "model.safetensors"
 INDEX = f"{FILE}.index.json"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-_AGAIN = "copy or download it again"
+AGAIN = "copy or download it again"
+Result = TypeVar("Result")
 
 
 def find_weights(weights: Path, names: tuple[str, ...] = (FILE, INDEX)) -> pathlib.Path:
@@ -43,36 +46,49 @@ def find_weights(weights: Path, names: tuple[str, ...] = (FILE, INDEX)) -> pathl
     raise UserError(f"no weights in {path}; it must hold {FILE}")
 
 
+def files_of(path: pathlib.Path) -> list[pathlib.Path]:
+    """The file itself, or all shards that an index names. Raises `UserError` where the index is broken, or a shard
+    lacks a tensor that the index promises."""
+    if path.suffix == ".safetensors":
+        return [path]
+    index = read_json(path, what="index of weights", make_with="save_pretrained")
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
+        raise UserError(f"{path} has no weight_map that says which tensor is in which file; {AGAIN}")
+    for file in places.values():
+        if pathlib.PurePath(file).name != file:
+            raise UserError(f"{path} names a file outside its folder, {file!r}; {AGAIN}")
+    files = [path.parent / file for file in sorted(set(places.values()))]
+    held = {file.name: _names(file) for file in files}
+    for name, file in places.items():
+        if name not in held[file]:
+            raise UserError(f"{path.parent / file} lacks the tensor {name} that {path.name} promises; {AGAIN}")
+    return files
+
+
 def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     """The tensors of a safetensors file, or of all shards that an index names, in the types that they are kept in.
 
     Raises `UserError` where a file is missing, cut off or broken, or lacks a tensor that the index promises.
     """
-    if path.suffix == ".safetensors":
-        return _read_file(path)
-    index = read_json(path, what="index of weights", make_with="save_pretrained")
-    places = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
-        raise UserError(f"{path} has no weight_map that says which tensor is in which file; {_AGAIN}")
     tensors: dict[str, np.ndarray] = {}
-    for file in sorted(set(places.values())):
-        if pathlib.PurePath(file).name != file:
-            raise UserError(f"{path} names a file outside its folder, {file!r}; {_AGAIN}")
-        tensors |= _read_file(path.parent / file)
-    for name, file in places.items():
-        if name not in tensors:
-            raise UserError(f"{path.parent / file} lacks the tensor {name} that {path.name} promises; {_AGAIN}")
+    for file in files_of(path):
+        tensors |= _opened(file, lambda opened: {name: opened.get_tensor(name) for name in opened.keys()})  # noqa: SIM118
     return tensors
 
 
-def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
+def _names(path: pathlib.Path) -> set[str]:
+    return _opened(path, lambda opened: set(opened.keys()))
+
+
+def _opened(path: pathlib.Path, read: Callable[[Any], Result]) -> Result:
     try:
-        with safetensors.safe_open(path, framework="np") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is not a dict
+        with safetensors.safe_open(path, framework="np") as opened:
+            return read(opened)
     except FileNotFoundError:
-        raise UserError(f"no weights at {path}; {_AGAIN}") from None
+        raise UserError(f"no weights at {path}; {AGAIN}") from None
     except (OSError, TypeError, safetensors.SafetensorError) as error:
-        raise UserError(f"{path} cannot be read ({error}); {_AGAIN}") from None
+        raise UserError(f"{path} cannot be read ({error}); {AGAIN}") from None
 
 
 def _not_a_pickle(path: pathlib.Path) -> str:

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cm3leon_jax.interop.opt.config import opt_config
+from cm3leon_jax.interop.opt.names import TIED, opt_tensors
 from cm3leon_jax.model.decoder import abstract_params, hidden_states, logical_axes, logits
 from cm3leon_jax.runtime.model_folder import flatten
 
@@ -32,35 +34,11 @@ def opt_with(config, params):
     """Hugging Face's OPT with these weights."""
     torch = pytest.importorskip("torch", reason="needs PyTorch, as a reference")
     transformers = pytest.importorskip("transformers", reason="needs transformers, as a reference")
-    opt = transformers.OPTForCausalLM(
-        transformers.OPTConfig(
-            vocab_size=config.vocab_size,
-            hidden_size=config.d_model,
-            word_embed_proj_dim=config.d_model,
-            num_hidden_layers=config.num_layers,
-            num_attention_heads=config.num_heads,
-            ffn_dim=config.d_ffn,
-            max_position_embeddings=config.max_length,
-            activation_function=config.activation,
-            do_layer_norm_before=True,
-            enable_bias=False,
-            layer_norm_elementwise_affine=False,
-            dropout=0.0,
-            attn_implementation="eager",
-        )
-    ).eval()
-    state = {}
-    attention, feed_forward = params["layers"]["attention"], params["layers"]["feed_forward"]
-    for layer in range(config.num_layers):
-        prefix = f"model.decoder.layers.{layer}."
-        for ours, theirs in {"query": "q", "key": "k", "value": "v", "output": "out"}.items():
-            state[f"{prefix}self_attn.{theirs}_proj.weight"] = attention[ours][layer].T
-        state[f"{prefix}fc1.weight"] = feed_forward["up"][layer].T
-        state[f"{prefix}fc2.weight"] = feed_forward["down"][layer].T
-    state["model.decoder.embed_tokens.weight"] = state["lm_head.weight"] = params["embedding"]["tokens"]
-    # OPT's table has two rows before position 0.
-    state["model.decoder.embed_positions.weight"] = jnp.pad(params["embedding"]["positions"], ((2, 0), (0, 0)))
-    opt.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})
+    opt_settings = transformers.OPTConfig(**opt_config(config, "float32"), attn_implementation="eager")
+    opt = transformers.OPTForCausalLM(opt_settings).eval()
+    tensors = opt_tensors(config, flatten(params).__getitem__)
+    state = {name: torch.from_numpy(np.array(tensor)) for name, tensor in tensors.items()}
+    opt.load_state_dict(state | {TIED: state["model.decoder.embed_tokens.weight"]})
     return opt
 
 

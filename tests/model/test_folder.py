@@ -22,7 +22,7 @@ def test_a_saved_decoder_comes_back_whole(tmp_path, config, params):
 
 def test_weights_of_another_config_are_refused(tmp_path, scanned, params):
     save_decoder(tmp_path / "model", scanned.__class__(**{**vars(scanned), "num_layers": 2}), VOCABULARY, params)
-    with pytest.raises(UserError, match="not those of its config"):
+    with pytest.raises(UserError, match="do not fit its config: layers/attention/key is"):
         load_decoder(tmp_path / "model")
     with pytest.raises(UserError, match="no decoder config"):
         load_decoder(tmp_path / "nothing")

@@ -67,7 +67,7 @@ def test_equals_hugging_face(activation, naming, tmp_path):
     outputs = reference_outputs(folder, config, images, CAPTIONS)
     if naming == "openai":
         make_open_clip(folder, config)
-    assert main(["import-retriever", "--weights", f"{folder}", "--directory", f"{tmp_path}/retriever"]) == 0
+    assert main(["import", "--weights", f"{folder}", "--directory", f"{tmp_path}/retriever"]) == 0
     retriever = Retriever.load(tmp_path / "retriever/model")
     assert retriever.config == config
     check_equal(retriever, outputs, images, CAPTIONS)

@@ -236,5 +236,5 @@ def test_named_pickles_are_refused(folder, tmp_path):
     for name in ("model.pt", "pytorch_model.bin", "model.ckpt", "model.pth"):
         with pytest.raises(UserError, match="pickle"):
             load_published(folder / name)
-    assert main(["import-retriever", "--weights", f"{folder}/m.pt", "--directory", f"{tmp_path}/made"]) == 2
+    assert main(["import", "--weights", f"{folder}/m.pt", "--directory", f"{tmp_path}/made"]) == 2
     assert not (tmp_path / "made").exists()

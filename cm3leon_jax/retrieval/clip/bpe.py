@@ -56,7 +56,7 @@ class BytePairTokenizer:
     @classmethod
     def load(cls, directory: Path) -> BytePairTokenizer:
         """Reads a folder that `save` wrote, or any with a `vocab.json` and a `merges.txt`. Raises `UserError`."""
-        directory, make_with = as_path(directory), "cm3leon import-retriever"
+        directory, make_with = as_path(directory), "cm3leon import"
         vocabulary = read_json(directory / VOCABULARY_FILE, what="CLIP vocabulary", make_with=make_with)
         path = directory / MERGES_FILE
         try:

@@ -10,7 +10,7 @@ from cm3leon_jax.retrieval.clip import bpe
 from cm3leon_jax.runtime.files import Path, as_path, read_json
 from cm3leon_jax.tokenizers.text import TextTokenizer
 
-MAKE_WITH = "cm3leon train-retriever` or `cm3leon import-retriever"
+MAKE_WITH = "cm3leon train-retriever` or `cm3leon import"
 
 
 class CaptionTokenizer(Protocol):

@@ -1,0 +1,25 @@
+"""`cm3leon import`."""
+
+from __future__ import annotations
+
+
+def import_model(weights: str, directory: str) -> None:
+    """Makes a model of this package, DIRECTORY/model, of what other software saved; its files say what it is.
+
+    Decoder: a folder of `cm3leon export`, as Hugging Face's OPT (also trained further there) or from Orbax.
+    Retriever: a published CLIP, for instance OpenAI's ViT-B/32: a folder with model.safetensors, config.json, and
+    vocab.json and merges.txt (or tokenizer.json), or one of open_clip's with open_clip_config.json.
+
+    --weights names the folder, or a .safetensors file in it."""
+    from cm3leon_jax.commands.stage import run_stage
+    from cm3leon_jax.interop.importing import recognise
+
+    found = recognise(weights)  # before anything is written, since there is much that can be wrong with it
+    run_stage(
+        directory,
+        "import",
+        settings={"weights": weights, "kind": found.kind, "config": found.config},
+        extendable={},
+        work=lambda: found.save(f"{directory}/model"),
+    )
+    print(f"{found.kind} in {directory}/model")

@@ -1,0 +1,1 @@
+"""Models that travel: to and from the formats of other software."""

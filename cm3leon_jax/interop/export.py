@@ -1,0 +1,96 @@
+"""What can be exported, and how: each exporter writes a whole new folder and reports what it mapped."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from cm3leon_jax.interop.folder import DESCRIPTION_FILE, description, exported_folder
+from cm3leon_jax.interop.opt.export import write_opt
+from cm3leon_jax.interop.opt.names import places
+from cm3leon_jax.model.config import DecoderConfig, parameter_count
+from cm3leon_jax.model.folder import open_decoder
+from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.runtime.files import Path, write_json
+from cm3leon_jax.runtime.tensor_stream import StoredTensor
+from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
+from cm3leon_jax.tokenizers.text import TextTokenizer
+from cm3leon_jax.vocabulary import Vocabulary
+
+DTYPES = ("float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """A decoder whose parameters stay in their file, and the tokenizers that are to go with it."""
+
+    config: DecoderConfig
+    vocabulary: Vocabulary
+    stored: dict[str, StoredTensor]
+    text_tokenizer: TextTokenizer | None = None
+    image_tokenizer: ImageTokenizer | None = None
+
+    @classmethod
+    def open(cls, decoder: Path, text_tokenizer: Path = "", image_tokenizer: Path = "") -> Parts:
+        """Raises `UserError` where one is missing, or where they are not of one vocabulary."""
+        config, vocabulary, stored = open_decoder(decoder)
+        text = TextTokenizer.load(text_tokenizer) if text_tokenizer else None
+        image = ImageTokenizer.load(image_tokenizer) if image_tokenizer else None
+        for what, found, due in (
+            ("text tokenizer", text.size if text else None, vocabulary.text_size),
+            ("image tokenizer", image.num_codes if image else None, vocabulary.image_size),
+        ):
+            if found is not None and found != due:
+                raise UserError(
+                    f"the {what} has {found} ids and the decoder knows {due}; name the one that it was trained with"
+                )
+        return cls(config, vocabulary, stored, text, image)
+
+    def description(self) -> dict:
+        return description(self.config, self.vocabulary, self.image_tokenizer.config if self.image_tokenizer else None)
+
+
+def export_hugging_face(parts: Parts, directory: Path, *, dtype: str, shard_bytes: int) -> list[str]:
+    """-> lines of a report. Raises `UserError`; then `directory` is as it was."""
+    _check(dtype)
+    with exported_folder(directory) as folder:
+        write_opt(folder, parts.config, parts.stored, dtype=dtype, shard_bytes=shard_bytes)
+        write_json(folder / DESCRIPTION_FILE, parts.description())
+        lines = [f"{_summary(parts)} as OPTForCausalLM, {dtype}:"]
+        mapped: dict[str, list[str]] = {}
+        for name, place in places(parts.config).items():
+            mapped.setdefault(place.parameter, []).append(name)
+        width = max(map(len, mapped))
+        for ours, names in mapped.items():
+            theirs = names[0].replace(".0.", ".{}.".format(f"0…{len(names) - 1}")) if len(names) > 1 else names[0]
+            lines.append(f"  {ours:{width}} {list(parts.stored[ours].shape)} -> {theirs}")
+        if parts.config.position_stride or parts.config.query_position:
+            lines.append(
+                "  positions are not counted from 0 in this decoder: give `position_ids`, by the rule in "
+                f"{DESCRIPTION_FILE}"
+            )
+    return [*lines, f"in {directory}"]
+
+
+def export_orbax(parts: Parts, directory: Path, *, dtype: str, shard_bytes: int) -> list[str]:
+    """As `export_hugging_face`; Orbax cuts its files itself."""
+    from cm3leon_jax.interop.orbax_params import PARAMS_FOLDER, write_orbax
+
+    del shard_bytes
+    _check(dtype)
+    with exported_folder(directory) as folder:
+        write_orbax(folder, parts.stored, dtype=dtype)
+        write_json(folder / DESCRIPTION_FILE, parts.description())
+    return [f"{_summary(parts)} as an Orbax checkpoint, {dtype}, in {directory}/{PARAMS_FOLDER}"]
+
+
+def _check(dtype: str) -> None:
+    if dtype not in DTYPES:
+        raise UserError(f"weights are exported as {' or '.join(DTYPES)}, not as {dtype!r}")
+
+
+def _summary(parts: Parts) -> str:
+    return f"{parameter_count(parts.config) / 1e6:.1f}M parameters"
+
+
+EXPORTERS: dict[str, Callable[..., list[str]]] = {"huggingface": export_hugging_face, "orbax": export_orbax}

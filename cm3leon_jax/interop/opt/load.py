@@ -1,0 +1,91 @@
+"""A folder that Hugging Face's OPT was saved in -> a decoder's folder; tensor by tensor."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from cm3leon_jax.interop.folder import DESCRIPTION_FILE, described
+from cm3leon_jax.interop.opt.config import decoder_config
+from cm3leon_jax.interop.opt.names import POSITIONS, ROWS_BEFORE_POSITIONS, TIED, opt_shapes, places
+from cm3leon_jax.model.config import DecoderConfig
+from cm3leon_jax.model.decoder import abstract_params
+from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.runtime.files import Path, read_json
+from cm3leon_jax.runtime.model_folder import flatten
+from cm3leon_jax.runtime.tensor_files import find_weights
+from cm3leon_jax.runtime.tensor_stream import NewTensor, StoredTensor, stored_tensors
+from cm3leon_jax.vocabulary import Vocabulary
+
+_FLOATS = ("float32", "float16", "bfloat16")
+
+
+def open_opt(weights: Path) -> tuple[DecoderConfig, Vocabulary, dict[str, NewTensor]]:
+    """-> (config, vocabulary, our parameters by their paths, not yet read), of an OPT that `cm3leon export` wrote, or
+    that was trained further from there. Raises `UserError`."""
+    path = find_weights(weights)
+    where = path.parent / DESCRIPTION_FILE
+    if not where.exists():
+        raise UserError(
+            f"{path.parent} lacks {DESCRIPTION_FILE}, which says what its token ids mean; copy it from where "
+            "`cm3leon export` wrote it"
+        )
+    fields, vocabulary = described(read_json(where, what="description", make_with="cm3leon export"), str(where))
+    file = path.parent / "config.json"
+    try:
+        config = decoder_config(read_json(file, what="config", make_with="save_pretrained"), str(file), **fields)
+    except TypeError as error:
+        raise UserError(f"{where} is of another version ({error}); export the decoder again") from None
+    if config.vocab_size != vocabulary.size:
+        raise UserError(
+            f"{file} has {config.vocab_size} ids, and {where} describes {vocabulary.size}; take both of one"
+        )
+    return config, vocabulary, _parameters(config, _checked(stored_tensors(path), config, path))
+
+
+def _checked(tensors: dict[str, StoredTensor], config: DecoderConfig, path: pathlib.Path) -> dict[str, StoredTensor]:
+    """The tensors by the names that `save_pretrained` of the whole model gives them. Raises `UserError`."""
+    if not any(name.startswith("model.") for name in tensors):
+        tensors = {f"model.{name}": tensor for name, tensor in tensors.items()}  # of `OPTModel` alone
+    shapes = opt_shapes(config)
+    for name in sorted(shapes | tensors):
+        if name not in tensors:
+            raise UserError(f"{path} lacks the tensor {name}; copy all files of the model")
+        if name == TIED:
+            continue
+        if name not in shapes:
+            raise UserError(f"{path} has the tensor {name}, which the decoder of its config has not; take both of one")
+        tensor = tensors[name]
+        if tensor.shape != shapes[name]:
+            raise UserError(
+                f"{path}: {name} is {list(tensor.shape)} and by the config {list(shapes[name])}; take both of one model"
+            )
+        if tensor.dtype.name not in _FLOATS:
+            raise UserError(f"{path} keeps {name} as {tensor.dtype.name}; save it as {', '.join(_FLOATS)}")
+    return tensors
+
+
+def _parameters(config: DecoderConfig, tensors: dict[str, StoredTensor]) -> dict[str, NewTensor]:
+    """Our parameters by their paths, float32, from OPT's tensors by their names."""
+    parts: dict[str, list[StoredTensor]] = {}
+    for name, place in places(config).items():
+        parts.setdefault(place.parameter, []).append(tensors[name])
+    shapes = flatten(abstract_params(config))
+    return {
+        path: NewTensor(shapes[path].shape, np.dtype(np.float32), functools.partial(_pieces, path, parts[path]))
+        for path in shapes
+    }
+
+
+def _pieces(path: str, parts: list[StoredTensor]) -> Iterator[np.ndarray]:
+    if not path.startswith("layers/"):
+        skipped = ROWS_BEFORE_POSITIONS if path == POSITIONS else 0
+        for chunk in parts[0].chunks():
+            yield chunk[skipped:]
+            skipped = max(0, skipped - len(chunk))
+        return
+    for layer in parts:
+        yield layer.all().T.astype(np.float32)

@@ -1,0 +1,163 @@
+"""Safetensors files read and written piece by piece: weights larger than memory can pass through.
+
+The safetensors library checks a file before it is read here, but gives whole tensors by mapping the file into memory,
+and writes only what is in memory as a whole. The format itself is a length, a header of JSON, and the bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import ml_dtypes
+import numpy as np
+import safetensors
+
+from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.runtime.tensor_files import AGAIN, files_of
+
+PIECE_BYTES = 2**24
+_DTYPES = {
+    "F64": np.dtype(np.float64),
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "I64": np.dtype(np.int64),
+    "I32": np.dtype(np.int32),
+    "I16": np.dtype(np.int16),
+    "I8": np.dtype(np.int8),
+    "U8": np.dtype(np.uint8),
+    "BOOL": np.dtype(bool),
+}
+_CODES = {dtype: code for code, dtype in _DTYPES.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a file. `rows(start, stop)` reads a part of its first axis."""
+
+    file: pathlib.Path
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        row = int(np.prod(self.shape[1:]))
+        count = row * (stop - start)
+        at = self.offset + start * row * self.dtype.itemsize
+        found = np.fromfile(self.file, self.dtype, count, offset=at)
+        if len(found) < count:
+            raise UserError(f"{self.file} was cut off while it was read; {AGAIN}")
+        return found.reshape(stop - start, *self.shape[1:])
+
+    def all(self) -> np.ndarray:
+        return self.rows(0, self.shape[0]) if self.shape else np.fromfile(self.file, self.dtype, 1, offset=self.offset)
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """All rows, a few MiB at a time."""
+        step = max(1, PIECE_BYTES // max(1, int(np.prod(self.shape[1:])) * self.dtype.itemsize))
+        for start in range(0, self.shape[0], step):
+            yield self.rows(start, min(start + step, self.shape[0]))
+
+
+@dataclasses.dataclass(frozen=True)
+class NewTensor:
+    """A tensor to be written: `pieces()` are its rows in order, however they are cut."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    pieces: Callable[[], Iterable[np.ndarray]]
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+
+def stored_tensors(path: pathlib.Path) -> dict[str, StoredTensor]:
+    """The tensors of a safetensors file, or of all shards that an index names; only headers are read.
+
+    Raises `UserError` as `tensor_files.read_tensors` does.
+    """
+    return {name: tensor for file in files_of(path) for name, tensor in _in_file(file).items()}
+
+
+def _in_file(path: pathlib.Path) -> dict[str, StoredTensor]:
+    try:
+        with safetensors.safe_open(path, framework="np"):  # sizes, offsets and types are checked
+            pass
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        return {
+            name: StoredTensor(path, 8 + length + each["data_offsets"][0], tuple(each["shape"]), _DTYPES[each["dtype"]])
+            for name, each in header.items()
+        }
+    except FileNotFoundError:
+        raise UserError(f"no weights at {path}; {AGAIN}") from None
+    except KeyError as error:
+        raise UserError(f"{path} keeps tensors as {error}; save them as float32, float16 or bfloat16") from None
+    except (OSError, ValueError, TypeError, safetensors.SafetensorError) as error:
+        raise UserError(f"{path} cannot be read ({error}); {AGAIN}") from None
+
+
+def write_tensors(
+    path: pathlib.Path, tensors: Mapping[str, NewTensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Writes one safetensors file, as the library would: the widest type first, then by name."""
+    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
+    header: dict = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
+    for name in order:
+        tensor = tensors[name]
+        begin, end = end, end + tensor.nbytes
+        header[name] = {
+            "dtype": _CODES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [begin, end],
+        }
+    encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with open(path, "wb") as file:
+        file.write(len(encoded).to_bytes(8, "little") + encoded)
+        for name in order:
+            begin = file.tell()
+            for piece in tensors[name].pieces():
+                file.write(np.ascontiguousarray(piece, tensors[name].dtype).reshape(-1).view(np.uint8).data)
+            if file.tell() - begin != tensors[name].nbytes:
+                raise ValueError(f"{name}: {file.tell() - begin} bytes of {tensors[name].nbytes}")
+
+
+def write_sharded(
+    folder: pathlib.Path,
+    tensors: Mapping[str, NewTensor],
+    *,
+    file: str,
+    index: str,
+    shard_bytes: int,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Writes one file of at most `shard_bytes`, or several and an index of them, as Hugging Face lays them out.
+
+    `file` is the name of the only one, such as "model.safetensors"; of several "model-00001-of-00003.safetensors".
+    """
+    shards: list[dict[str, NewTensor]] = [{}]
+    for name, tensor in tensors.items():
+        if shards[-1] and sum(each.nbytes for each in shards[-1].values()) + tensor.nbytes > shard_bytes:
+            shards.append({})
+        shards[-1][name] = tensor
+    if len(shards) == 1:
+        write_tensors(folder / file, shards[0], metadata)
+        return
+    stem, suffix = os.path.splitext(file)
+    places: dict[str, str] = {}
+    for number, shard in enumerate(shards, start=1):
+        name = f"{stem}-{number:05d}-of-{len(shards):05d}{suffix}"
+        write_tensors(folder / name, shard, metadata)
+        places |= dict.fromkeys(shard, name)
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    content = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
+    (folder / index).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

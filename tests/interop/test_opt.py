@@ -1,0 +1,180 @@
+"""A decoder as Hugging Face's OPT and back: equal logits, equal continuations, equal bytes."""
+
+import dataclasses
+import json
+import os
+import shutil
+
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from cm3leon_jax.cli import main
+from cm3leon_jax.model.config import DecoderConfig
+from cm3leon_jax.model.decoder import hidden_states, init_params, logits
+from cm3leon_jax.model.folder import load_decoder, save_decoder
+from cm3leon_jax.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary(text_size=30, image_size=24, num_sentinels=8, multiple_of=16)
+CONFIG = DecoderConfig(
+    vocab_size=VOCABULARY.size, num_layers=3, d_model=32, num_heads=2, max_length=48, compute_dtype="float32"
+)
+
+
+def random_params(config):
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    return jax.tree.map(lambda leaf: (rng.normal(size=leaf.shape) * 0.3).astype(np.float32), shapes)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return random_params(CONFIG)
+
+
+@pytest.fixture
+def model(tmp_path, params):
+    save_decoder(tmp_path / "model", CONFIG, VOCABULARY, params)
+    return tmp_path / "model"
+
+
+def export(model, directory, *options):
+    return main(["export", f"--decoder={model}", f"--directory={directory}", *options])
+
+
+def import_(weights, directory):
+    return main(["import", f"--weights={weights}", f"--directory={directory}"])
+
+
+def opt_of(folder):
+    torch = pytest.importorskip("torch", reason="needs PyTorch, as a reference")
+    transformers = pytest.importorskip("transformers", reason="needs transformers, as a reference")
+    found, info = transformers.OPTForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    return found.eval(), torch
+
+
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+def test_from_pretrained_gives_our_logits_and_our_greedy_continuation(tmp_path, params, activation, capsys):
+    config = dataclasses.replace(CONFIG, activation=activation)
+    save_decoder(tmp_path / "model", config, VOCABULARY, params)
+    assert export(tmp_path / "model", tmp_path / "opt") == 0
+    assert (
+        "layers/attention/query   [3, 32, 32] -> model.decoder.layers.0…2.self_attn.q_proj" in capsys.readouterr().out
+    )
+    opt, torch = opt_of(tmp_path / "opt")
+
+    tokens = np.random.default_rng(1).integers(0, VOCABULARY.size, (2, 20))
+    forward = jax.jit(lambda ids: logits(params, hidden_states(params, ids, config=config), config=config))
+    with torch.no_grad():
+        theirs = opt(torch.from_numpy(tokens)).logits.numpy()
+    np.testing.assert_allclose(forward(tokens), theirs, atol=1e-4)
+
+    ids = np.zeros((2, 32), np.int32)
+    ids[:, :20] = tokens
+    for step in range(20, 32):
+        ids[:, step] = np.argmax(np.asarray(forward(ids))[:, step - 1], axis=-1)
+    opt.generation_config.eos_token_id = None  # random weights draw it at any time
+    drawn = opt.generate(torch.from_numpy(tokens), max_new_tokens=12, do_sample=False)
+    np.testing.assert_array_equal(drawn.numpy(), ids)
+
+
+def test_there_and_back_gives_the_same_bytes(tmp_path, model):
+    assert export(model, tmp_path / "opt") == 0 and import_(tmp_path / "opt", tmp_path / "back") == 0
+    for file in ("config.json", "weights.safetensors"):
+        assert (tmp_path / "back/model" / file).read_bytes() == (model / file).read_bytes()
+    assert export(tmp_path / "back/model", tmp_path / "again") == 0
+    for file in (tmp_path / "opt").iterdir():
+        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_shards_and_bfloat16(tmp_path, model, params):
+    assert export(model, tmp_path / "opt", "--dtype=bfloat16", "--shard_gb=0.00001") == 0
+    files = sorted(path.name for path in (tmp_path / "opt").glob("*.safetensors"))
+    assert len(files) > 3 and files[0] == f"model-00001-of-{len(files):05d}.safetensors"
+    opt_of(tmp_path / "opt")
+    assert import_(tmp_path / "opt", tmp_path / "back") == 0
+    _, _, back = load_decoder(tmp_path / "back/model")
+    rounded = jax.tree.map(lambda x: x.astype(ml_dtypes.bfloat16).astype(np.float32), params)
+    jax.tree.map(np.testing.assert_array_equal, back, rounded)
+
+
+def test_what_transformers_saved_can_be_imported(tmp_path, model, params):
+    assert export(model, tmp_path / "opt") == 0
+    opt, torch = opt_of(tmp_path / "opt")
+    with torch.no_grad():
+        opt.model.decoder.layers[1].fc1.weight += 1
+    opt.save_pretrained(tmp_path / "trained")
+    shutil.copy(tmp_path / "opt/cm3leon.json", tmp_path / "trained")
+    assert import_(tmp_path / "trained", tmp_path / "back") == 0
+    _, _, back = load_decoder(tmp_path / "back/model")
+    expected = params["layers"]["feed_forward"]["up"] + np.array([0, 1, 0], np.float32)[:, None, None]
+    np.testing.assert_array_equal(back["layers"]["feed_forward"]["up"], expected)
+    np.testing.assert_array_equal(back["embedding"]["positions"], params["embedding"]["positions"])
+
+
+def test_what_cannot_be_exported_says_so_and_touches_nothing(tmp_path, params, capsys):
+    normed = dataclasses.replace(CONFIG, qk_norm=True)
+    save_decoder(tmp_path / "normed", normed, VOCABULARY, params)
+    assert export(tmp_path / "normed", tmp_path / "opt") == 2 and not (tmp_path / "opt").exists()
+    assert "qk_norm" in capsys.readouterr().err
+    save_decoder(tmp_path / "model", CONFIG, VOCABULARY, params)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine").write_text("x")
+    for directory, options, message in (
+        ("full", [], "holds something already"),
+        ("opt", ["--dtype=int8"], "float32 or bfloat16, not as 'int8'"),
+        ("opt", ["--format=gguf"], "unknown --format 'gguf'; choose one of huggingface"),
+        ("opt", ["--shard_gb=0"], "must be above 0"),
+    ):
+        assert export(tmp_path / "model", tmp_path / directory, *options) == 2
+        assert message in capsys.readouterr().err
+    assert (tmp_path / "full/mine").read_text() == "x" and not (tmp_path / "opt").exists()
+
+
+def _edit(file, **values):
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def _change_weights(folder, change):
+    tensors = safetensors.numpy.load_file(folder / "model.safetensors")
+    change(tensors)
+    safetensors.numpy.save_file(tensors, folder / "model.safetensors")
+
+
+FC1 = "model.decoder.layers.2.fc1.weight"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: _edit(f / "config.json", enable_bias=True), "enable_bias = True where False is due"),
+        (lambda f: _edit(f / "config.json", ffn_dim=65), "ffn_dim = 65 where 128 is due"),
+        (lambda f: _edit(f / "config.json", num_attention_heads=0), "a whole number of 1 or more is due"),
+        (lambda f: _edit(f / "config.json", hidden_size=64, word_embed_proj_dim=64, ffn_dim=256), "is [50, 32] and by"),
+        (lambda f: _edit(f / "config.json", vocab_size=96), "has 96 ids"),
+        (lambda f: (f / "cm3leon.json").unlink(), "lacks cm3leon.json, which says what its token ids mean"),
+        (lambda f: (f / "cm3leon.json").write_text("[]"), "is not what `cm3leon export` wrote"),
+        (lambda f: _change_weights(f, lambda t: t.pop(FC1)), f"lacks the tensor {FC1}"),
+        (lambda f: _change_weights(f, lambda t: t.update(more=t[FC1])), "has the tensor more"),
+        (lambda f: _change_weights(f, lambda t: t.update({FC1: t[FC1].T.copy()})), f"{FC1} is [32, 128] and by"),
+        (lambda f: _change_weights(f, lambda t: t.update({FC1: t[FC1].astype(np.int8)})), "as int8"),
+        (lambda f: os.truncate(f / "model.safetensors", 10_000), "cannot be read"),
+        (lambda f: (f / "model.safetensors").unlink(), "no weights in"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_imported_says_so_and_touches_nothing(tmp_path, model, capsys, damage, message):
+    assert export(model, tmp_path / "opt") == 0
+    damage(tmp_path / "opt")
+    assert import_(tmp_path / "opt", tmp_path / "back") == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and not (tmp_path / "back").exists()
+
+
+def test_a_missing_shard_is_named(tmp_path, model, capsys):
+    assert export(model, tmp_path / "opt", "--shard_gb=0.00001") == 0
+    next(iter(sorted((tmp_path / "opt").glob("*.safetensors")))).unlink()
+    assert import_(tmp_path / "opt", tmp_path / "back") == 2
+    assert "model-00001-of" in capsys.readouterr().err

@@ -6,18 +6,18 @@ import dataclasses
 from collections.abc import Callable
 
 from cm3leon_jax.interop.folder import DESCRIPTION_FILE, description, exported_folder
-from cm3leon_jax.interop.opt.export import write_opt
+from cm3leon_jax.interop.opt.export import DTYPES, write_opt
 from cm3leon_jax.interop.opt.names import places
+from cm3leon_jax.interop.stablehlo import PROGRAM_FILE, SamplerShape, write_sampler
 from cm3leon_jax.model.config import DecoderConfig, parameter_count
 from cm3leon_jax.model.folder import open_decoder
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, write_json
 from cm3leon_jax.runtime.tensor_stream import StoredTensor
+from cm3leon_jax.sampling.rules import SamplingConfig
 from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
 from cm3leon_jax.tokenizers.text import TextTokenizer
 from cm3leon_jax.vocabulary import Vocabulary
-
-DTYPES = ("float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,13 +50,28 @@ class Parts:
         return description(self.config, self.vocabulary, self.image_tokenizer.config if self.image_tokenizer else None)
 
 
-def export_hugging_face(parts: Parts, directory: Path, *, dtype: str, shard_bytes: int) -> list[str]:
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """How the decoder is written; each exporter reads what concerns it."""
+
+    dtype: str  # of the weights
+    shard_bytes: int  # of a file of weights, at most
+    sampling: SamplingConfig
+    sampler: SamplerShape
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise UserError(f"weights are exported as {' or '.join(DTYPES)}, not as {self.dtype!r}")
+        if self.shard_bytes <= 0:
+            raise UserError("--shard_gb must be above 0")
+
+
+def export_hugging_face(parts: Parts, directory: Path, form: Form) -> list[str]:
     """-> lines of a report. Raises `UserError`; then `directory` is as it was."""
-    _check(dtype)
     with exported_folder(directory) as folder:
-        write_opt(folder, parts.config, parts.stored, dtype=dtype, shard_bytes=shard_bytes)
+        write_opt(folder, parts.config, parts.stored, dtype=form.dtype, shard_bytes=form.shard_bytes)
         write_json(folder / DESCRIPTION_FILE, parts.description())
-        lines = [f"{_summary(parts)} as OPTForCausalLM, {dtype}:"]
+        lines = [f"{_summary(parts)} as OPTForCausalLM, {form.dtype}:"]
         mapped: dict[str, list[str]] = {}
         for name, place in places(parts.config).items():
             mapped.setdefault(place.parameter, []).append(name)
@@ -72,25 +87,41 @@ def export_hugging_face(parts: Parts, directory: Path, *, dtype: str, shard_byte
     return [*lines, f"in {directory}"]
 
 
-def export_orbax(parts: Parts, directory: Path, *, dtype: str, shard_bytes: int) -> list[str]:
+def export_orbax(parts: Parts, directory: Path, form: Form) -> list[str]:
     """As `export_hugging_face`; Orbax cuts its files itself."""
     from cm3leon_jax.interop.orbax_params import PARAMS_FOLDER, write_orbax
 
-    del shard_bytes
-    _check(dtype)
     with exported_folder(directory) as folder:
-        write_orbax(folder, parts.stored, dtype=dtype)
+        write_orbax(folder, parts.stored, dtype=form.dtype)
         write_json(folder / DESCRIPTION_FILE, parts.description())
-    return [f"{_summary(parts)} as an Orbax checkpoint, {dtype}, in {directory}/{PARAMS_FOLDER}"]
+    return [f"{_summary(parts)} as an Orbax checkpoint, {form.dtype}, in {directory}/{PARAMS_FOLDER}"]
 
 
-def _check(dtype: str) -> None:
-    if dtype not in DTYPES:
-        raise UserError(f"weights are exported as {' or '.join(DTYPES)}, not as {dtype!r}")
+def export_stablehlo(parts: Parts, directory: Path, form: Form) -> list[str]:
+    """As `export_hugging_face`: the program that draws images, with float32 weights beside it."""
+    if parts.image_tokenizer is None:
+        raise UserError("a compiled sampler draws images of one size: give the --image_tokenizer")
+    with exported_folder(directory) as folder:
+        write_sampler(
+            folder,
+            parts.config,
+            parts.vocabulary,
+            parts.stored,
+            image_tokens=parts.image_tokenizer.tokens_per_image,
+            sampling=form.sampling,
+            shape=form.sampler,
+        )
+        write_json(folder / DESCRIPTION_FILE, parts.description())
+    images, platform, rule = form.sampler.batch, form.sampler.platform, form.sampling.rule
+    return [f"a program for {platform} that draws {images} images at once by {rule}, in {directory}/{PROGRAM_FILE}"]
 
 
 def _summary(parts: Parts) -> str:
     return f"{parameter_count(parts.config) / 1e6:.1f}M parameters"
 
 
-EXPORTERS: dict[str, Callable[..., list[str]]] = {"huggingface": export_hugging_face, "orbax": export_orbax}
+EXPORTERS: dict[str, Callable[[Parts, Path, Form], list[str]]] = {
+    "huggingface": export_hugging_face,
+    "orbax": export_orbax,
+    "stablehlo": export_stablehlo,
+}

@@ -70,6 +70,7 @@ class Partitioning:
     mesh: Mesh | None
     rules: AxisRules = AxisRules()
     gradient_dtype: str = "float32"  # in which the gradients of weights are summed over devices
+    compiled_for: str = ""  # the platform, where there is no mesh and it is not this process's
 
     def sharding(self, *axes: str | None) -> NamedSharding:
         """The sharding of an array with these logical axes."""
@@ -91,7 +92,9 @@ class Partitioning:
     @property
     def platform(self) -> str:
         """Of the mesh's devices, which may be those of a planned slice: "cpu", "gpu", "tpu"."""
-        return jax.default_backend() if self.mesh is None else self.mesh.devices.flat[0].platform
+        if self.mesh is None:
+            return self.compiled_for or jax.default_backend()
+        return self.mesh.devices.flat[0].platform
 
     @property
     def batch_axes(self) -> tuple[str, ...]:

@@ -12,14 +12,12 @@ import numpy as np
 from cm3leon_jax.interop.opt.config import opt_config
 from cm3leon_jax.interop.opt.names import POSITIONS, ROWS_BEFORE_POSITIONS, Place, opt_shapes, places
 from cm3leon_jax.model.config import DecoderConfig
-from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import write_json
 from cm3leon_jax.runtime.tensor_files import FILE, INDEX
 from cm3leon_jax.runtime.tensor_stream import NewTensor, StoredTensor, write_sharded
 from cm3leon_jax.vocabulary import EOS_ID, PAD_ID
 
 DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
-SHARD_BYTES = 5 * 10**9
 
 
 def write_opt(
@@ -27,13 +25,11 @@ def write_opt(
     config: DecoderConfig,
     stored: dict[str, StoredTensor],
     *,
-    dtype: str = "float32",
-    shard_bytes: int = SHARD_BYTES,
+    dtype: str,
+    shard_bytes: int,
 ) -> None:
     """Writes `config.json`, `generation_config.json` and the weights into an existing folder. Of the weights, one
     matrix of one layer at a time is in memory. Raises `UserError` where OPT is another function than this decoder."""
-    if dtype not in DTYPES:
-        raise UserError(f"weights are exported as {' or '.join(DTYPES)}, not as {dtype!r}")
     write_json(folder / "config.json", opt_config(config, dtype))
     tokens = {"pad_token_id": PAD_ID, "bos_token_id": EOS_ID, "eos_token_id": EOS_ID}
     write_json(folder / "generation_config.json", tokens)

@@ -10,17 +10,29 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
+from documented import documented, run
 
 from cm3leon_jax.cli import main
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.decoder import hidden_states, init_params, logits
 from cm3leon_jax.model.folder import load_decoder, save_decoder
+from cm3leon_jax.sampling import prompts
+from cm3leon_jax.sampling.generate import generate
+from cm3leon_jax.sampling.rules import SamplingConfig
+from cm3leon_jax.tokenizers.image.config import ImageTokenizerConfig
+from cm3leon_jax.tokenizers.image.tokenizer import untrained
 from cm3leon_jax.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(text_size=30, image_size=24, num_sentinels=8, multiple_of=16)
 CONFIG = DecoderConfig(
     vocab_size=VOCABULARY.size, num_layers=3, d_model=32, num_heads=2, max_length=48, compute_dtype="float32"
 )
+
+
+IMAGES = ImageTokenizerConfig(
+    resolution=16, patch_size=4, channels=4, channel_multipliers=(1,), num_res_blocks=1, attention_resolutions=(),
+    norm_groups=2, latent_channels=4, code_dim=4, num_codes=VOCABULARY.image_size,
+)  # fmt: skip
 
 
 def random_params(config):
@@ -88,6 +100,19 @@ def test_there_and_back_gives_the_same_bytes(tmp_path, model):
     assert export(tmp_path / "back/model", tmp_path / "again") == 0
     for file in (tmp_path / "opt").iterdir():
         assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_the_documented_script_draws_with_transformers_alone(tmp_path, model, params):
+    pytest.importorskip("transformers", reason="needs transformers, as a reference")
+    untrained(IMAGES).save(tmp_path / "images")
+    assert export(model, tmp_path / "opt", f"--image_tokenizer={tmp_path}/images") == 0
+    script = documented("torch.multinomial", tmp_path / "opt")
+    drawn = "torch.multinomial(guided.softmax(-1), 1)"
+    assert script.count(drawn) == 1  # the most probable code in its place
+    found = run(script.replace(drawn, "guided.argmax()") + "\nprint(json.dumps(codes))", tmp_path)
+    asked = prompts.text_to_image(np.array([5, 6, 7]), [], image_tokens=16, vocabulary=VOCABULARY)
+    sampling = SamplingConfig(rule="guided", guidance_scale=3.0, top_p=1e-6)
+    assert found == generate(params, CONFIG, VOCABULARY, [asked], sampling)[0].image.tolist()
 
 
 def test_shards_and_bfloat16(tmp_path, model, params):

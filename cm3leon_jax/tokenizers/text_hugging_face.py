@@ -29,8 +29,13 @@ def export_hugging_face(tokenizer: TextTokenizer, vocabulary: Vocabulary, direct
 
     `transformers.AutoTokenizer.from_pretrained(directory)` then encodes any text to the ids that `tokenizer.encode`
     gives: names of special tokens in a text are text. All ids of `vocabulary` that mean something have names
-    (`special_names`). The same tokenizer and vocabulary give the same bytes. Decoding with `skip_special_tokens` leaves
-    out unknown text, too, which `TextTokenizer.decode` shows as " \u2047 ".
+    (`special_names`). The same tokenizer and vocabulary give the same bytes. What remains different:
+
+    - Of two ways to cut a text into the same pieces in another order, "ll" + "l" or "l" + "ll", a unigram model finds
+      either, as rounding has it: SentencePiece adds scores in 32 bits, `tokenizers` in 64. In real text that is rare.
+    - Decoding with `skip_special_tokens` leaves out unk, which `TextTokenizer.decode` shows as " \u2047 ".
+    - Byte pieces in an order that is no UTF-8, which `encode` never gives, decode to more "\ufffd".
+    - Lone surrogates are refused, where `encode` reads "?".
 
     Raises ValueError when the vocabulary is not one of this tokenizer, `UserError` when the tokenizer cannot be
     expressed (never for those that `train_text_tokenizer` makes, but for a text piece that has a special name).
@@ -66,13 +71,13 @@ def special_names(tokenizer: TextTokenizer, vocabulary: Vocabulary) -> dict[int,
 
 def _tokenizer(proto: sentencepiece_model_pb2.ModelProto, names: dict[int, str]) -> dict[str, Any]:
     pieces = _pieces(proto)
-    pieces.check()
     for index, name in names.items():
         if name in pieces.normal:
             raise UserError(
                 f"text piece {pieces.normal[name]} has the name of special token {index}, {name!r}: train the text"
                 " tokenizer on captions without it"
             )
+    pieces.check()
     steps = normalizer(proto.normalizer_spec.precompiled_charsmap)
     if proto.trainer_spec.model_type == proto.trainer_spec.UNIGRAM:
         model, more_steps = unigram(pieces)

@@ -10,6 +10,7 @@ the character to those before it. Then each character is rewritten alone, and NF
 from __future__ import annotations
 
 import base64
+import functools
 import graphlib
 import itertools
 import unicodedata
@@ -51,10 +52,11 @@ def replace_regex(regex: str, content: str) -> dict[str, Any]:
     return {"type": "Replace", "pattern": {"Regex": regex}, "content": content}
 
 
-def _rewritings(charsmap: bytes) -> list[dict[str, Any]]:
+@functools.lru_cache(maxsize=1)  # takes seconds, and all models with "nfkc" have the same
+def _rewritings(charsmap: bytes) -> tuple[dict[str, Any], ...]:
     rules = read_rules(charsmap)
     _check(rules)
-    return [
+    return (
         replace_regex(rf"(?<=[^{SPACE}])(?=[^\x00-\x7F])", _APART),
         replace_regex(_joints(rules), _JOINED),
         {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(charsmap).decode()},
@@ -62,7 +64,7 @@ def _rewritings(charsmap: bytes) -> list[dict[str, Any]]:
         replace(_JOINED, ""),
         {"type": "NFC"},
         replace_regex(rf"(?<!\A){_APART}", ""),
-    ]
+    )
 
 
 def _check(rules: dict[str, str]) -> None:

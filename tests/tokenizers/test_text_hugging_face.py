@@ -209,6 +209,18 @@ def test_special_tokens(kind, tokenizers, tmp_path):
         assert encoded(loaded, texts) == loaded(texts)["input_ids"]  # nothing is added
 
 
+@pytest.mark.parametrize("byte_fallback", [True, False])
+@pytest.mark.parametrize("missing", ["", "<", ">", "0", "/k", "</spadunk>0x4E2"])
+def test_names_in_text_whatever_characters_are_known(byte_fallback, missing, tmp_path):
+    """A unigram model of `tokenizers` would find "</s>" or "<0x41>" in text."""
+    letters = "".join(letter for letter in "</spadunk>0x14E2qz" if letter not in missing)
+    captions = [" ".join(letters[i:] + letters[:i]) for i in range(len(letters))] * 100
+    config = TextTokenizerConfig(size=300, byte_fallback=byte_fallback, character_coverage=1.0)
+    tokenizer = train_text_tokenizer(captions, config, tmp_path / "tokenizer")
+    texts = [before + name + after for name in SPECIAL for before in ["", "q", "é ", "<"] for after in ["", " z", ">"]]
+    assert not differing(tokenizer, exported(tokenizer, tmp_path), texts)
+
+
 @pytest.mark.parametrize("kind", [("unigram", True, "nfkc"), ("bpe", True, "nfkc"), ("unigram", False, "identity")])
 def test_any_ids_decode_alike(kind, tokenizers, tmp_path):
     tokenizer = tokenizers[kind]

@@ -14,7 +14,7 @@ _VALUE = 0x7FFFFFFF
 
 
 def read_rules(charsmap: bytes) -> dict[str, str]:
-    """`precompiled_charsmap` -> {input: output}. Empty for no rules. Raises ValueError on rules that are cut short."""
+    """`precompiled_charsmap` -> {input: output}. Empty for no rules. `charsmap` is taken to be whole."""
     if not charsmap:
         return {}
     trie_bytes = int.from_bytes(charsmap[:4], "little")

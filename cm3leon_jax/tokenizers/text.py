@@ -100,10 +100,14 @@ class TextTokenizer:
         """The piece behind each id, for people to read."""
         return [self._processor.id_to_piece(int(index)) for index in ids]
 
+    def model_proto(self) -> bytes:
+        """SentencePiece's model, as `tokenizer.model` has it."""
+        return self._processor.serialized_model_proto()
+
     def save(self, directory: Path) -> None:
         """Writes `tokenizer.model` and `config.json`, whole or not at all."""
         with new_directory(directory) as aside:
-            (aside / MODEL_FILE).write_bytes(self._processor.serialized_model_proto())
+            (aside / MODEL_FILE).write_bytes(self.model_proto())
             fields = {"kind": KIND, "size": self.size, "training": dataclasses.asdict(self.config)}
             write_json(aside / CONFIG_FILE, fields)
 

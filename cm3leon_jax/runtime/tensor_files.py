@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
 import ml_dtypes  # noqa: F401 - teaches NumPy the name of bfloat16
 import numpy as np
@@ -43,32 +46,56 @@ def find_weights(weights: Path, names: tuple[str, ...] = (FILE, INDEX)) -> pathl
     raise UserError(f"no weights in {path}; it must hold {FILE}")
 
 
-def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors file, or of all shards that an index names, in the types that they are kept in.
+def tensor_names(path: pathlib.Path) -> list[str]:
+    """The names of the tensors of a safetensors file, or of those that an index promises. Raises `UserError`."""
+    if path.suffix == ".safetensors":
+        with _opened(path) as file:
+            return list(file.keys())
+    return list(_places(path))
+
+
+def read_tensors(path: pathlib.Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file, or of the shards that an index names, in the types that they are kept in: all,
+    or those of `names` alone.
 
     Raises `UserError` where a file is missing, cut off or broken, or lacks a tensor that the index promises.
     """
+    wanted = None if names is None else set(names)
     if path.suffix == ".safetensors":
-        return _read_file(path)
-    index = read_json(path, what="index of weights", make_with="save_pretrained")
-    places = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
-        raise UserError(f"{path} has no weight_map that says which tensor is in which file; {_AGAIN}")
+        return _read_file(path, wanted)
+    places = {name: file for name, file in _places(path).items() if wanted is None or name in wanted}
     tensors: dict[str, np.ndarray] = {}
     for file in sorted(set(places.values())):
         if pathlib.PurePath(file).name != file:
             raise UserError(f"{path} names a file outside its folder, {file!r}; {_AGAIN}")
-        tensors |= _read_file(path.parent / file)
+        tensors |= _read_file(path.parent / file, wanted)
     for name, file in places.items():
         if name not in tensors:
             raise UserError(f"{path.parent / file} lacks the tensor {name} that {path.name} promises; {_AGAIN}")
     return tensors
 
 
-def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
+def _places(path: pathlib.Path) -> dict[str, str]:
+    """Of an index of shards: which tensor is in which file."""
+    index = read_json(path, what="index of weights", make_with="save_pretrained")
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
+        raise UserError(f"{path} has no weight_map that says which tensor is in which file; {_AGAIN}")
+    return places
+
+
+def _read_file(path: pathlib.Path, wanted: Collection[str] | None) -> dict[str, np.ndarray]:
+    with _opened(path) as file:
+        names = [name for name in file.keys() if wanted is None or name in wanted]  # noqa: SIM118 - it is not a dict
+        return {name: file.get_tensor(name) for name in names}
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[Any]:
+    """What `safetensors.safe_open` gives. What goes wrong with it is a `UserError`."""
     try:
         with safetensors.safe_open(path, framework="np") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is not a dict
+            yield file
     except FileNotFoundError:
         raise UserError(f"no weights at {path}; {_AGAIN}") from None
     except (OSError, TypeError, safetensors.SafetensorError) as error:

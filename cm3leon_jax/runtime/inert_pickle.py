@@ -157,7 +157,7 @@ class _Machine:
                 self._since_mark()
                 self.stack.append(Call(_named(*argument.split(" ", 1)), ()))
             case "OBJ":
-                function, *arguments = self._since_mark() or [None]
+                function, *arguments = self._since_mark()
                 self.stack.append(Call(function, tuple(arguments)))
             case _:
                 raise ValueError(f"the opcode {name}, which is not expected here")

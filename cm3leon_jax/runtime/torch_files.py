@@ -101,13 +101,15 @@ def _archive(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             yield archive
     except (OSError, ValueError, EOFError, LookupError, RuntimeError, zipfile.BadZipFile, struct.error) as error:
-        reason = ascii(str(error))[1:-1][:200]  # names in it are a stranger's
+        reason = "".join(sign if sign.isprintable() else "?" for sign in str(error)[:200])  # with a stranger's names
         raise UserError(f"{path} cannot be read ({reason}); copy or download it again") from None
 
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     """The bytes of a member, which torch.save always stores as they are."""
-    member = archive.getinfo(name)
+    member = archive.NameToInfo.get(name)
+    if member is None:
+        raise ValueError(f"{name} is missing")
     if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
         raise ValueError(f"{name} is compressed or encrypted, as torch.save does not do it")
     if not member.file_size == member.compress_size <= limit:

@@ -151,6 +151,10 @@ INPUT, LEVEL = "encoder.conv_in.weight", "encoder.down.1.block.0.conv1.weight"
             lambda t: t.update({"encoder.down.0.attn.0.q.weight": t[NORM]}),
             ["at [16, 8] where", "at [32, 16, 8]"],
         ),
+        (
+            lambda t: t.update({"encoder.down.0.block.1.conv1.weight": t[LEVEL]}),
+            ["lack encoder.down.1.block.1.conv1.weight"],
+        ),
         (lambda t: t.update({"a\nb": t[NORM]}), ["'a\\nb'"]),
         (lambda t: t.update({NORM: t[NORM][:5]}), [NORM, "[5] where [96] is due"]),
         (lambda t: t.update({INPUT: t[INPUT][:, :2]}), ["images of 2 channels"]),

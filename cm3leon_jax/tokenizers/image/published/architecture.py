@@ -31,6 +31,9 @@ def infer_config(shapes: Shapes, resolution: int) -> ImageTokenizerConfig:
                 f"the VQGAN has levels of {', '.join(map(str, widths))} channels; imported are those whose levels have "
                 f"multiples of {channels}, the first convolution's channels, and of {NORM_GROUPS}, the norms' groups"
             )
+    blocks = _count(lambda block: f"encoder.down.0.block.{block}.conv1.weight" in shapes)
+    for level in range(levels):  # else a few tensors of the first level could ask for a network of very many
+        _shape(shapes, f"encoder.down.{level}.block.{blocks - 1}.conv1.weight", axes=4)
     num_codes, code_dim = _shape(shapes, "quantize.embedding.weight", axes=2)
     attention = [level for level in range(levels) if f"encoder.down.{level}.attn.0.q.weight" in shapes]
     return ImageTokenizerConfig(
@@ -38,7 +41,7 @@ def infer_config(shapes: Shapes, resolution: int) -> ImageTokenizerConfig:
         patch_size=1,
         channels=channels,
         channel_multipliers=tuple(width // channels for width in widths),
-        num_res_blocks=_count(lambda block: f"encoder.down.0.block.{block}.conv1.weight" in shapes),
+        num_res_blocks=blocks,
         attention_resolutions=tuple(resolution >> level for level in attention),
         norm_groups=NORM_GROUPS,
         latent_channels=_shape(shapes, "encoder.conv_out.weight", axes=4)[0],

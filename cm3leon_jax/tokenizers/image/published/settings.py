@@ -104,7 +104,8 @@ def _read_yaml(path: pathlib.Path) -> Settings:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
         reason = ascii(" ".join(str(error).split()))[1:-1][:200]
         raise UserError(
-            f"{path} cannot be read as a VQGAN's config ({reason}); it must have model.params.ddconfig"
+            f"{path} cannot be read as a VQGAN's config ({reason}); it must have model.params.ddconfig, or "
+            "lie elsewhere"
         ) from None
     return _settings(values, path, _TAMING)
 

@@ -28,6 +28,7 @@ setuptools.setup(
         "msgpack",
         "numpy",
         "pillow",
+        "pyyaml",
         "safetensors",
         "scipy",
         "sentencepiece<0.2.2",  # a newer one needs a protobuf that Beam does not take yet

@@ -15,9 +15,13 @@ from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, write_json
 from cm3leon_jax.runtime.tensor_stream import StoredTensor
 from cm3leon_jax.sampling.rules import SamplingConfig
+from cm3leon_jax.tokenizers import text_hugging_face
+from cm3leon_jax.tokenizers.image.published import export as published_images
 from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
 from cm3leon_jax.tokenizers.text import TextTokenizer
 from cm3leon_jax.vocabulary import Vocabulary
+
+IMAGE_TOKENIZER_FOLDER = "image_tokenizer"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +75,10 @@ def export_hugging_face(parts: Parts, directory: Path, form: Form) -> list[str]:
     with exported_folder(directory) as folder:
         write_opt(folder, parts.config, parts.stored, dtype=form.dtype, shard_bytes=form.shard_bytes)
         write_json(folder / DESCRIPTION_FILE, parts.description())
+        if parts.text_tokenizer:
+            text_hugging_face.export_hugging_face(parts.text_tokenizer, parts.vocabulary, folder)
+        if parts.image_tokenizer:
+            published_images.export_hugging_face(parts.image_tokenizer, folder / IMAGE_TOKENIZER_FOLDER)
         lines = [f"{_summary(parts)} as OPTForCausalLM, {form.dtype}:"]
         mapped: dict[str, list[str]] = {}
         for name, place in places(parts.config).items():
@@ -84,6 +92,10 @@ def export_hugging_face(parts: Parts, directory: Path, form: Form) -> list[str]:
                 "  positions are not counted from 0 in this decoder: give `position_ids`, by the rule in "
                 f"{DESCRIPTION_FILE}"
             )
+        if parts.text_tokenizer:
+            lines.append(f"  text tokenizer, {parts.text_tokenizer.size} pieces -> tokenizer.json (AutoTokenizer)")
+        if parts.image_tokenizer:
+            lines.append(f"  image tokenizer -> {IMAGE_TOKENIZER_FOLDER}/ (ChameleonVQVAE, and the decoder)")
     return [*lines, f"in {directory}"]
 
 

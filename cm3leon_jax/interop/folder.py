@@ -51,9 +51,9 @@ def description(config: DecoderConfig, vocabulary: Vocabulary, image_tokenizer: 
         **image,
         # A retrieved document stands before the query as `text <break> image <break>`.
         "sequences": {
-            "text_to_image": "<eos> text <break> image",
-            "text_to_image_unconditional": "<eos> <sentinel:0> <break> image",
-            "image_to_text": "<eos> <sentinel:0> <break> image <sentinel:0> text <eoss>",
+            "text_to_image": "</s> text <break> image",
+            "text_to_image_unconditional": "</s> <sentinel:0> <break> image",
+            "image_to_text": "</s> <sentinel:0> <break> image <sentinel:0> text <eoss>",
         },
         # A token's position is its index where both are 0 (`documents.PositionRule`).
         "positions": {"stride": config.position_stride, "query_at": config.query_position},

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cm3leon_jax.interop.folder import DESCRIPTION_FILE
+from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, as_path
 
 
@@ -22,15 +23,18 @@ class Found:
     save: Callable[[Path], Any]
 
 
-def recognise(weights: Path) -> Found:
-    """Opens what `weights` names: a folder, or a file in it. Raises `UserError` where it is nothing that we know."""
+def recognise(weights: Path, *, resolution: int | None = None) -> Found:
+    """Opens what `weights` names: a folder, or a file in it. Raises `UserError` where it is nothing that we know.
+
+    `resolution`: of an image tokenizer, where no file says it or another is wanted.
+    """
     path = as_path(weights)
     folder = path if path.is_dir() else path.parent
     if (folder / "params").is_dir() and (folder / DESCRIPTION_FILE).exists():
         return _orbax(folder)
     if _model_type(folder) == "opt":
         return _opt(weights)
-    return _clip(weights)
+    return _vqgan(weights, resolution) or _clip(weights)
 
 
 def _model_type(folder: pathlib.Path) -> Any:
@@ -61,6 +65,23 @@ def _orbax(folder: Path) -> Found:
     return Found(
         "decoder", config, functools.partial(save_decoder, config=config, vocabulary=vocabulary, params=params)
     )
+
+
+def _vqgan(weights: Path, resolution: int | None) -> Found | None:
+    from cm3leon_jax.tokenizers.image.published.load import load_published
+    from cm3leon_jax.tokenizers.image.published.names import recognises
+    from cm3leon_jax.tokenizers.image.published.weights import open_weights
+
+    try:
+        names = open_weights(weights).names
+    except UserError:  # what is wrong is said better by what knows the other files of a CLIP
+        if as_path(weights).suffix != ".ckpt":
+            return None
+        raise
+    if not recognises(names):
+        return None
+    tokenizer = load_published(weights, resolution=resolution)
+    return Found("image tokenizer", tokenizer.config, tokenizer.save)
 
 
 def _clip(weights: Path) -> Found:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
 import ml_dtypes  # noqa: F401 - teaches NumPy the name of bfloat16
 import numpy as np
@@ -17,7 +18,6 @@ FILE = "model.safetensors"
 INDEX = f"{FILE}.index.json"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 AGAIN = "copy or download it again"
-Result = TypeVar("Result")
 
 
 def find_weights(weights: Path, names: tuple[str, ...] = (FILE, INDEX)) -> pathlib.Path:
@@ -46,11 +46,40 @@ def find_weights(weights: Path, names: tuple[str, ...] = (FILE, INDEX)) -> pathl
     raise UserError(f"no weights in {path}; it must hold {FILE}")
 
 
-def files_of(path: pathlib.Path) -> list[pathlib.Path]:
-    """The file itself, or all shards that an index names. Raises `UserError` where the index is broken, or a shard
-    lacks a tensor that the index promises."""
+def tensor_names(path: pathlib.Path) -> list[str]:
+    """The names of the tensors of a safetensors file, or of those that an index promises. Raises `UserError`."""
     if path.suffix == ".safetensors":
-        return [path]
+        with _opened(path) as file:
+            return list(file.keys())
+    return list(tensor_places(path))
+
+
+def read_tensors(path: pathlib.Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file, or of the shards that an index names, in the types that they are kept in: all,
+    or those of `names` alone.
+
+    Raises `UserError` where a file is missing, cut off or broken, or lacks a tensor that the index promises.
+    """
+    wanted = None if names is None else set(names)
+    if path.suffix == ".safetensors":
+        return _read_file(path, wanted)
+    places = {name: file for name, file in tensor_places(path).items() if wanted is None or name in wanted}
+    tensors: dict[str, np.ndarray] = {}
+    for file in sorted(set(places.values())):
+        tensors |= _read_file(path.parent / file, wanted)
+    check_places(path, places, tensors)
+    return tensors
+
+
+def check_places(path: pathlib.Path, places: dict[str, str], tensors: Collection[str]) -> None:
+    """`UserError` unless all tensors that an index promises were found."""
+    for name, file in places.items():
+        if name not in tensors:
+            raise UserError(f"{path.parent / file} lacks the tensor {name} that {path.name} promises; {AGAIN}")
+
+
+def tensor_places(path: pathlib.Path) -> dict[str, str]:
+    """Of an index of shards: which tensor is in which file."""
     index = read_json(path, what="index of weights", make_with="save_pretrained")
     places = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
@@ -58,33 +87,21 @@ def files_of(path: pathlib.Path) -> list[pathlib.Path]:
     for file in places.values():
         if pathlib.PurePath(file).name != file:
             raise UserError(f"{path} names a file outside its folder, {file!r}; {AGAIN}")
-    files = [path.parent / file for file in sorted(set(places.values()))]
-    held = {file.name: _names(file) for file in files}
-    for name, file in places.items():
-        if name not in held[file]:
-            raise UserError(f"{path.parent / file} lacks the tensor {name} that {path.name} promises; {AGAIN}")
-    return files
+    return places
 
 
-def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors file, or of all shards that an index names, in the types that they are kept in.
-
-    Raises `UserError` where a file is missing, cut off or broken, or lacks a tensor that the index promises.
-    """
-    tensors: dict[str, np.ndarray] = {}
-    for file in files_of(path):
-        tensors |= _opened(file, lambda opened: {name: opened.get_tensor(name) for name in opened.keys()})  # noqa: SIM118
-    return tensors
+def _read_file(path: pathlib.Path, wanted: Collection[str] | None) -> dict[str, np.ndarray]:
+    with _opened(path) as file:
+        names = [name for name in file.keys() if wanted is None or name in wanted]  # noqa: SIM118 - it is not a dict
+        return {name: file.get_tensor(name) for name in names}
 
 
-def _names(path: pathlib.Path) -> set[str]:
-    return _opened(path, lambda opened: set(opened.keys()))
-
-
-def _opened(path: pathlib.Path, read: Callable[[Any], Result]) -> Result:
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[Any]:
+    """What `safetensors.safe_open` gives. What goes wrong with it is a `UserError`."""
     try:
-        with safetensors.safe_open(path, framework="np") as opened:
-            return read(opened)
+        with safetensors.safe_open(path, framework="np") as file:
+            yield file
     except FileNotFoundError:
         raise UserError(f"no weights at {path}; {AGAIN}") from None
     except (OSError, TypeError, safetensors.SafetensorError) as error:

@@ -17,7 +17,7 @@ import numpy as np
 import safetensors
 
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.tensor_files import AGAIN, files_of
+from cm3leon_jax.runtime.tensor_files import AGAIN, check_places, tensor_places
 
 PIECE_BYTES = 2**24
 _DTYPES = {
@@ -81,7 +81,14 @@ def stored_tensors(path: pathlib.Path) -> dict[str, StoredTensor]:
 
     Raises `UserError` as `tensor_files.read_tensors` does.
     """
-    return {name: tensor for file in files_of(path) for name, tensor in _in_file(file).items()}
+    if path.suffix == ".safetensors":
+        return _in_file(path)
+    places = tensor_places(path)
+    tensors: dict[str, StoredTensor] = {}
+    for file in sorted(set(places.values())):
+        tensors |= _in_file(path.parent / file)
+    check_places(path, places, tensors)
+    return tensors
 
 
 def _in_file(path: pathlib.Path) -> dict[str, StoredTensor]:

@@ -30,8 +30,8 @@ CONFIG = DecoderConfig(
 
 
 IMAGES = ImageTokenizerConfig(
-    resolution=16, patch_size=4, channels=4, channel_multipliers=(1,), num_res_blocks=1, attention_resolutions=(),
-    norm_groups=2, latent_channels=4, code_dim=4, num_codes=VOCABULARY.image_size,
+    resolution=8, channels=32, channel_multipliers=(1, 1), num_res_blocks=1, attention_resolutions=(),
+    latent_channels=8, code_dim=4, num_codes=VOCABULARY.image_size,
 )  # fmt: skip
 
 

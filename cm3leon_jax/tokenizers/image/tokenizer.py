@@ -48,7 +48,7 @@ class ImageTokenizer:
 
     def save(self, directory: Path) -> None:
         """Writes a model folder, whole or not at all; `load` gives the same codes for the same images."""
-        save_model(directory, kind=KIND, config=self.config, params=jax.device_get(self._params))
+        save_model(directory, kind=KIND, config=self.config, params=self.params)
         self.fingerprint = model_fingerprint(directory)
 
     def with_params(self, params: dict) -> ImageTokenizer:
@@ -75,6 +75,11 @@ class ImageTokenizer:
     @property
     def num_codes(self) -> int:
         return self.config.num_codes
+
+    @property
+    def params(self) -> dict:
+        """The parameters in the tree of `abstract_params`, as float32 numpy arrays."""
+        return jax.device_get(self._params)
 
     @property
     def codebook(self) -> np.ndarray:

@@ -28,10 +28,8 @@ COMMANDS = {
     ),
     "recipes": Command("recipes:recipes", "plan every size on every slice: the page docs/recipes.md"),
     "sample": Command("sample:sample", "text -> image, image -> text, filling in a hidden part"),
-    "export": Command("export:export", "the decoder and its tokenizers for Hugging Face, or as an Orbax checkpoint"),
-    "import": Command(
-        "import_model:import_model", "from other software: a decoder, a VQGAN as image tokenizer, a CLIP as retriever"
-    ),
+    "export": Command("export:export", "the decoder and its tokenizers for Hugging Face, Orbax or StableHLO"),
+    "import": Command("import_model:import_model", "a decoder, VQGAN (image tokenizer) or CLIP (retriever) of others"),
     "evaluate": Command("evaluate:evaluate", "exact scores on held-out scenes"),
     "report": Command("report:report", "one self-contained page about a run"),
     "demo": Command("demo:demo", "all of the above on the embedded data, ending in a report"),

@@ -7,8 +7,8 @@ def import_model(weights: str, directory: str, resolution: int | None = None) ->
     """Makes a model of this package, DIRECTORY/model, of what other software saved; its files say what it is.
 
     Decoder: a folder of `cm3leon export`, as Hugging Face's OPT (also trained further there) or from Orbax.
-    Image tokenizer: a VQGAN as taming-transformers or Meta's Chameleon saved it (.ckpt, .safetensors), or Hugging Face's
-    ChameleonVQVAE; --resolution R where no config beside it says the images' size.
+    Image tokenizer: a VQGAN as taming-transformers or Meta's Chameleon saved it (.ckpt, .safetensors), or Hugging
+    Face's ChameleonVQVAE; --resolution R where no config beside it says the images' size.
     Retriever: a published CLIP, for instance OpenAI's ViT-B/32: a folder with model.safetensors, config.json, and
     vocab.json and merges.txt (or tokenizer.json), or one of open_clip's with open_clip_config.json.
 
@@ -16,9 +16,8 @@ def import_model(weights: str, directory: str, resolution: int | None = None) ->
     from cm3leon_jax.commands.stage import run_stage
     from cm3leon_jax.interop.importing import recognise
 
-    found = recognise(
-        weights, resolution=resolution
-    )  # before anything is written, since there is much that can be wrong with it
+    # Before anything is written, since there is much that can be wrong with it.
+    found = recognise(weights, resolution=resolution)
     run_stage(
         directory,
         "import",

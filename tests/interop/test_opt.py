@@ -8,6 +8,7 @@ import shutil
 import jax
 import ml_dtypes
 import numpy as np
+import PIL.Image
 import pytest
 import safetensors.numpy
 from documented import documented, run
@@ -18,9 +19,11 @@ from cm3leon_jax.model.decoder import hidden_states, init_params, logits
 from cm3leon_jax.model.folder import load_decoder, save_decoder
 from cm3leon_jax.sampling import prompts
 from cm3leon_jax.sampling.generate import generate
+from cm3leon_jax.sampling.pipeline import Generator
 from cm3leon_jax.sampling.rules import SamplingConfig
 from cm3leon_jax.tokenizers.image.config import ImageTokenizerConfig
 from cm3leon_jax.tokenizers.image.tokenizer import untrained
+from cm3leon_jax.tokenizers.text import TextTokenizerConfig, train_text_tokenizer
 from cm3leon_jax.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(text_size=30, image_size=24, num_sentinels=8, multiple_of=16)
@@ -113,6 +116,42 @@ def test_the_documented_script_draws_with_transformers_alone(tmp_path, model, pa
     asked = prompts.text_to_image(np.array([5, 6, 7]), [], image_tokens=16, vocabulary=VOCABULARY)
     sampling = SamplingConfig(rule="guided", guidance_scale=3.0, top_p=1e-6)
     assert found == generate(params, CONFIG, VOCABULARY, [asked], sampling)[0].image.tolist()
+
+
+def test_the_documented_script_describes_a_picture_with_transformers_alone(tmp_path):
+    pytest.importorskip("transformers", reason="needs transformers, as a reference")
+    captions = [f"{size} {colour} dot" for size in ("small", "big") for colour in ("red", "blue")] * 30
+    settings = TextTokenizerConfig(size=40, model_type="bpe", byte_fallback=False)
+    texts = train_text_tokenizer(captions, settings, tmp_path / "texts")
+    vocabulary = Vocabulary(text_size=texts.size, image_size=IMAGES.num_codes, num_sentinels=8, multiple_of=16)
+    config = dataclasses.replace(CONFIG, vocab_size=vocabulary.size, max_length=128)
+    weights = random_params(config)
+    save_decoder(tmp_path / "model", config, vocabulary, weights)
+    images = untrained(IMAGES)
+    images.save(tmp_path / "images")
+    picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    PIL.Image.fromarray(picture).save(tmp_path / "picture.png")
+    tokenizers = (f"--text_tokenizer={tmp_path}/texts", f"--image_tokenizer={tmp_path}/images")
+    assert export(tmp_path / "model", tmp_path / "opt", *tokenizers) == 0
+    found = run(documented("picture.png", tmp_path / "opt") + "\nprint(json.dumps(caption))", tmp_path)
+    generator = Generator(config, vocabulary, weights, texts, images)
+    assert found == generator.image_to_text(picture[None], sampling=SamplingConfig(rule="greedy"), max_text=64)[0]
+
+
+def test_image_tokenizers_are_imported_by_the_same_command(tmp_path, model, capsys):
+    untrained(IMAGES).save(tmp_path / "images")
+    assert export(model, tmp_path / "opt", f"--image_tokenizer={tmp_path}/images") == 0
+    assert import_(tmp_path / "opt/image_tokenizer", tmp_path / "back") == 0
+    assert "image tokenizer in" in capsys.readouterr().out
+    for file in ("config.json", "weights.safetensors"):
+        assert (tmp_path / "back/model" / file).read_bytes() == (tmp_path / "images" / file).read_bytes()
+    folded = dataclasses.replace(IMAGES, patch_size=2, channel_multipliers=(1,))
+    untrained(folded).save(tmp_path / "folded")
+    assert export(model, tmp_path / "none", f"--image_tokenizer={tmp_path}/folded") == 2
+    assert "patch_size is 2" in capsys.readouterr().err and not (tmp_path / "none").exists()
+    (tmp_path / "broken.ckpt").write_bytes(b"PK")
+    assert import_(tmp_path / "broken.ckpt", tmp_path / "more") == 2
+    assert "broken.ckpt" in capsys.readouterr().err and not (tmp_path / "more").exists()
 
 
 def test_shards_and_bfloat16(tmp_path, model, params):

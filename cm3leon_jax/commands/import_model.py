@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 
-def import_model(weights: str, directory: str, resolution: int | None = None) -> None:
+def import_model(
+    weights: str, directory: str, resolution: int | None = None, prepared: str = "", text_tokenizer: str = ""
+) -> None:
     """Makes a model of this package, DIRECTORY/model, of what other software saved; its files say what it is.
 
     Decoder: a folder of `cm3leon export`, as Hugging Face's OPT (also trained further there) or from Orbax.
+    An OPT without biases that others pretrained on text (Galactica) is made a decoder of the vocabulary of --prepared
+    data and its --text_tokenizer: a start for training.
     Image tokenizer: a VQGAN as taming-transformers or Meta's Chameleon saved it (.ckpt, .safetensors), or Hugging
     Face's ChameleonVQVAE; --resolution R where no config beside it says the images' size.
     Retriever: a published CLIP, for instance OpenAI's ViT-B/32: a folder with model.safetensors, config.json, and
@@ -17,7 +21,7 @@ def import_model(weights: str, directory: str, resolution: int | None = None) ->
     from cm3leon_jax.interop.importing import recognise
 
     # Before anything is written, since there is much that can be wrong with it.
-    found = recognise(weights, resolution=resolution)
+    found = recognise(weights, resolution=resolution, prepared=prepared, text_tokenizer=text_tokenizer)
     run_stage(
         directory,
         "import",

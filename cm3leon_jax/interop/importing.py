@@ -7,11 +7,14 @@ import functools
 import json
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cm3leon_jax.interop.folder import DESCRIPTION_FILE
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, as_path
+
+if TYPE_CHECKING:
+    from cm3leon_jax.interop.opt.load import Opened
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,17 +26,20 @@ class Found:
     save: Callable[[Path], Any]
 
 
-def recognise(weights: Path, *, resolution: int | None = None) -> Found:
+def recognise(weights: Path, *, resolution: int | None = None, prepared: Path = "", text_tokenizer: Path = "") -> Found:
     """Opens what `weights` names: a folder, or a file in it. Raises `UserError` where it is nothing that we know.
 
-    `resolution`: of an image tokenizer, where no file says it or another is wanted.
+    `resolution`: of an image tokenizer, where no file says it or another is wanted. `prepared`, `text_tokenizer`: whose
+    vocabulary a decoder gets that was pretrained with another.
     """
     path = as_path(weights)
     folder = path if path.is_dir() else path.parent
     if (folder / "params").is_dir() and (folder / DESCRIPTION_FILE).exists():
         return _orbax(folder)
     if _model_type(folder) == "opt":
-        return _opt(weights)
+        if (folder / DESCRIPTION_FILE).exists():
+            return _opt(weights)
+        return _pretrained_opt(weights, prepared, text_tokenizer)
     return _vqgan(weights, resolution) or _clip(weights)
 
 
@@ -47,11 +53,32 @@ def _model_type(folder: pathlib.Path) -> Any:
 
 def _opt(weights: Path) -> Found:
     from cm3leon_jax.interop.opt.load import open_opt
+
+    return _decoder(open_opt(weights))
+
+
+def _pretrained_opt(weights: Path, prepared: Path, text_tokenizer: Path) -> Found:
+    from cm3leon_jax.data.shards import PreparedData
+    from cm3leon_jax.interop.opt.load import open_pretrained_opt
+    from cm3leon_jax.tokenizers.text import TextTokenizer
+
+    if not prepared or not text_tokenizer:
+        raise UserError(
+            f"{weights} has no {DESCRIPTION_FILE}, so its ids mean something else: copy that file from the export that "
+            "it comes from, or give the --prepared data and the --text_tokenizer that it is to be trained on"
+        )
+    data, texts = PreparedData(prepared), TextTokenizer.load(text_tokenizer)
+    data.check(text=texts.fingerprint)
+    opened = open_pretrained_opt(weights, data.vocabulary, texts.pieces(range(texts.size)))
+    print(f"{opened.kept} of the {texts.size} text ids have rows in {weights}; the others begin at random")
+    return _decoder(opened)
+
+
+def _decoder(opened: Opened) -> Found:
     from cm3leon_jax.model.folder import write_decoder
 
-    config, vocabulary, tensors = open_opt(weights)
-    save = functools.partial(write_decoder, config=config, vocabulary=vocabulary, tensors=tensors)
-    return Found("decoder", config, save)
+    save = functools.partial(write_decoder, config=opened.config, vocabulary=opened.vocabulary, tensors=opened.tensors)
+    return Found("decoder", opened.config, save)
 
 
 def _orbax(folder: Path) -> Found:

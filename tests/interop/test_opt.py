@@ -219,7 +219,7 @@ FC1 = "model.decoder.layers.2.fc1.weight"
         (lambda f: _edit(f / "config.json", num_attention_heads=0), "a whole number of 1 or more is due"),
         (lambda f: _edit(f / "config.json", hidden_size=64, word_embed_proj_dim=64, ffn_dim=256), "is [50, 32] and by"),
         (lambda f: _edit(f / "config.json", vocab_size=96), "has 96 ids"),
-        (lambda f: (f / "cm3leon.json").unlink(), "lacks cm3leon.json, which says what its token ids mean"),
+        (lambda f: (f / "cm3leon.json").unlink(), "has no cm3leon.json"),
         (lambda f: (f / "cm3leon.json").write_text("[]"), "is not what `cm3leon export` wrote"),
         (lambda f: _change_weights(f, lambda t: t.pop(FC1)), f"lacks the tensor {FC1}"),
         (lambda f: _change_weights(f, lambda t: t.update(more=t[FC1])), "has the tensor more"),

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from cm3leon_jax.interop.folder import DESCRIPTION_FILE, described
 from cm3leon_jax.interop.opt.config import decoder_config
-from cm3leon_jax.interop.opt.names import POSITIONS, ROWS_BEFORE_POSITIONS, TIED, opt_shapes, places
+from cm3leon_jax.interop.opt.names import POSITIONS, ROWS_BEFORE_POSITIONS, TIED, TOKENS, opt_shapes, places
+from cm3leon_jax.interop.opt.vocabulary import extended_rows, same_rows, their_tokens
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.decoder import abstract_params
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, read_json
-from cm3leon_jax.runtime.model_folder import flatten
+from cm3leon_jax.runtime.model_folder import CONFIG_FILE, flatten
 from cm3leon_jax.runtime.tensor_files import find_weights
 from cm3leon_jax.runtime.tensor_stream import NewTensor, StoredTensor, stored_tensors
 from cm3leon_jax.vocabulary import Vocabulary
@@ -23,27 +26,53 @@ from cm3leon_jax.vocabulary import Vocabulary
 _FLOATS = ("float32", "float16", "bfloat16")
 
 
-def open_opt(weights: Path) -> tuple[DecoderConfig, Vocabulary, dict[str, NewTensor]]:
-    """-> (config, vocabulary, our parameters by their paths, not yet read), of an OPT that `cm3leon export` wrote, or
-    that was trained further from there. Raises `UserError`."""
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """A decoder that is not yet read. `kept`: how many ids of a new vocabulary have the rows of ids of an old one."""
+
+    config: DecoderConfig
+    vocabulary: Vocabulary
+    tensors: dict[str, NewTensor]  # our parameters by their paths
+    kept: int | None = None
+
+
+def open_opt(weights: Path) -> Opened:
+    """An OPT that `cm3leon export` wrote, or that was trained further from there. Raises `UserError`."""
     path = find_weights(weights)
     where = path.parent / DESCRIPTION_FILE
-    if not where.exists():
-        raise UserError(
-            f"{path.parent} lacks {DESCRIPTION_FILE}, which says what its token ids mean; copy it from where "
-            "`cm3leon export` wrote it"
-        )
     fields, vocabulary = described(read_json(where, what="description", make_with="cm3leon export"), str(where))
-    file = path.parent / "config.json"
+    file = path.parent / CONFIG_FILE
     try:
-        config = decoder_config(read_json(file, what="config", make_with="save_pretrained"), str(file), **fields)
+        config = decoder_config(_settings(path), str(file), **fields)
     except TypeError as error:
         raise UserError(f"{where} is of another version ({error}); export the decoder again") from None
     if config.vocab_size != vocabulary.size:
         raise UserError(
             f"{file} has {config.vocab_size} ids, and {where} describes {vocabulary.size}; take both of one"
         )
-    return config, vocabulary, _parameters(config, _checked(stored_tensors(path), config, path))
+    return Opened(config, vocabulary, _parameters(config, _checked(stored_tensors(path), config, path)))
+
+
+def open_pretrained_opt(weights: Path, vocabulary: Vocabulary, pieces: Sequence[str]) -> Opened:
+    """An OPT that was pretrained on text with its own tokenizer, such as Galactica, as a decoder of `vocabulary`, whose
+    text ids are `pieces`: see `vocabulary.py`. Raises `UserError`."""
+    path = find_weights(weights)
+    settings = _settings(path)
+    theirs = decoder_config(settings, str(path.parent / CONFIG_FILE))
+    tensors = _checked(stored_tensors(path), theirs, path)
+    table = next(name for name, place in places(theirs).items() if place.parameter == TOKENS)
+    same = same_rows(pieces, their_tokens(path.parent), settings)
+    if outside := [row for row in same.values() if not 0 <= row < theirs.vocab_size]:
+        raise UserError(f"{path.parent}: the tokenizer has id {outside[0]} and the weights {theirs.vocab_size} rows")
+    config = dataclasses.replace(theirs, vocab_size=vocabulary.size)
+    rows = functools.partial(extended_rows, tensors[table], same, vocabulary)
+    found = _parameters(theirs, tensors)
+    found[TOKENS] = NewTensor((vocabulary.size, config.d_model), np.dtype(np.float32), rows)
+    return Opened(config, vocabulary, found, len(same))
+
+
+def _settings(path: pathlib.Path) -> Any:
+    return read_json(path.parent / CONFIG_FILE, what="config", make_with="save_pretrained")
 
 
 def _checked(tensors: dict[str, StoredTensor], config: DecoderConfig, path: pathlib.Path) -> dict[str, StoredTensor]:

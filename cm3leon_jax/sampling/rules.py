@@ -146,5 +146,15 @@ def draw(keys: jax.Array, scores: jax.Array) -> jax.Array:
     """
     places_1xV = lax.broadcasted_iota(jnp.int32, (1, scores.shape[1]), 1)
     noisy = scores + gumbel(jax.random.key_data(keys), places_1xV)
-    # Inside of the reduction, a CPU makes the noise one token at a time.
-    return jnp.argmax(lax.optimization_barrier(noisy), axis=-1).astype(jnp.int32)
+    return lax.platform_dependent(noisy, cpu=_argmax_in_two_passes, default=_argmax)
+
+
+def _argmax(values: jax.Array) -> jax.Array:
+    return jnp.argmax(values, axis=-1).astype(jnp.int32)
+
+
+def _argmax_in_two_passes(values: jax.Array) -> jax.Array:
+    """As `_argmax`, of values that are dear to compute. On a CPU, XLA would do so inside of the search for the maximum,
+    one at a time; with two uses they are computed before it, many at a time."""
+    near = values >= values.max(axis=-1, keepdims=True) - 1  # by far wide enough for what may be rounded differently
+    return _argmax(jnp.where(near, values, -jnp.inf))

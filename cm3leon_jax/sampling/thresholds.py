@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+_FEW = 64  # of the largest values: as many as CD-K's k is in practice, and more
+
 
 def smallest_set(values: jax.Array, weights: jax.Array, target: jax.Array | float) -> jax.Array:
     """The smallest set {values >= t} with Σ weights >= target, row by row; everything where even all do not reach it.
@@ -33,12 +35,30 @@ def smallest_set(values: jax.Array, weights: jax.Array, target: jax.Array | floa
 
 def kth_largest(values: jax.Array, k: jax.Array | int) -> jax.Array:
     """The k-th largest of each row, equal values counted each: float32 [B, V] -> [B, 1]; the least where k > V."""
-    order, k = ordered_bits(values), jnp.minimum(k, values.shape[1])
+    k = jnp.minimum(k, values.shape[1])
+    return lax.platform_dependent(values, k, cpu=_kth_of_few, default=_kth_by_bisection)
+
+
+def _kth_by_bisection(values: jax.Array, k: jax.Array) -> jax.Array:
+    order = ordered_bits(values)
 
     def reached(middle: jax.Array, _: None) -> tuple[jax.Array, None]:
-        return jnp.sum((order >= middle).astype(jnp.int32), axis=-1, keepdims=True) >= k, None
+        # Summed as float32, which CPUs do faster: exact, as no row has 2**24 values.
+        return jnp.sum((order >= middle).astype(jnp.float32), axis=-1, keepdims=True) >= k, None
 
     return from_ordered_bits(bisect(reached, (len(values), 1))[0])
+
+
+def _kth_of_few(values: jax.Array, k: jax.Array) -> jax.Array:
+    """As `_kth_by_bisection`. A CPU selects the largest few of a row in one pass over it."""
+    few = min(_FEW, values.shape[1])
+
+    def select() -> jax.Array:
+        largest_BxF = lax.top_k(values, few)[0]
+        # Not sliced: of a slice of the selection, XLA makes a slice of a sorted row.
+        return jnp.min(jnp.where(jnp.arange(few) < k, largest_BxF, jnp.inf), axis=-1, keepdims=True)
+
+    return lax.cond(k <= few, select, lambda: _kth_by_bisection(values, k))
 
 
 def bisect(reached: Callable, shape: tuple[int, ...], state: Any = None) -> tuple[jax.Array, Any]:

@@ -1,8 +1,8 @@
 """The rules as one Pallas kernel for TPU: it reads each logit once and writes the token drawn.
 
 A block of rows, both streams of each, waits in the chip's memory while the kernel passes over it, some thousand tokens
-of all rows at a time: once for the maxima, once for the sums, 32 times for the threshold (`thresholds.py`, of
-which this is the same bisection), once to draw. Constants of a row, which no draw depends on, are left out of scores.
+of all rows at a time: once for the maxima, once for the sums, 32 times for the threshold (by the bisection of
+`thresholds.py`), once to draw. Constants of a row, which no draw depends on, are left out of scores.
 
 Letters in names: B rows, S streams, V tokens, R rows of a block, C tokens at a time.
 """

@@ -20,7 +20,8 @@ from cm3leon_jax.model import cache as kv_cache
 from cm3leon_jax.model import decoder
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.partitioning import UNPARTITIONED, Partitioning
-from cm3leon_jax.sampling import rules
+from cm3leon_jax.sampling.draw import draw_tokens
+from cm3leon_jax.sampling.noise import GENERATOR
 from cm3leon_jax.sampling.prompts import DRAW, IMAGE, TEXT
 from cm3leon_jax.vocabulary import UNK_ID, Vocabulary
 
@@ -61,14 +62,14 @@ def decode(
 
     def draw(state: dict, hidden: jax.Array) -> dict:
         step = state["step"]
-        logits_BxSxV = decoder.logits(head, hidden, config=config).reshape(rows, streams, -1)
-        cond, uncond = logits_BxSxV[:, 0], logits_BxSxV[:, -1]
-        index_B = rules.draw(step_keys(keys_B, step), rules.scores(rule, cond, uncond, settings))
+        # Apart before the product, so that its result need not be taken apart.
+        hidden_SxBxD = hidden.reshape(rows, streams, -1).swapaxes(0, 1)
+        logits_SxBxV = decoder.logits(head, hidden_SxBxD, config=config)
+        index_B, log_p_B = draw_tokens(rule, logits_SxBxV, step_keys(keys_B, step), settings, partitioning)
         drawn_B = _drawable_id(index_B, vocabulary, draws)
         forced_BxS = lax.dynamic_index_in_dim(batch["forced"], step, axis=2, keepdims=False)
         last_BxS = jnp.where(forced_BxS == DRAW, drawn_B[:, None], forced_BxS)
         counts_B = (forced_BxS[:, 0] == DRAW) & ~state["done"]
-        log_p_B = jnp.take_along_axis(jax.nn.log_softmax(cond), index_B[:, None], axis=1)[:, 0]
         return {
             "step": step + 1,
             "last": last_BxS,
@@ -112,7 +113,7 @@ def decode(
 
 def row_keys(seed: jax.Array | int, seeds_Bx2: jax.Array) -> jax.Array:
     """The key of each row: from the seed of all, the prompt's own number and the sample's -> [B] keys."""
-    key = jax.random.key(seed)
+    key = jax.random.key(seed, impl=GENERATOR)
     return jax.vmap(lambda pair: jax.random.fold_in(jax.random.fold_in(key, pair[0]), pair[1]))(seeds_Bx2)
 
 

@@ -2,8 +2,7 @@
 
 `cond` are the logits given the text, `uncond` those of the same model given the mask sentinel in its place (CM3Leon
 §3.1); both float32 [B, V]. A token that is -inf in a stream that the rule reads is forbidden: its score is -inf.
-Thresholds are found by bisection over the float32 numbers themselves: exact, 32 fused compare-and-sum passes over the
-row, no sort, and k and p are ordinary arguments, so that changing them compiles nothing anew.
+k and p are ordinary arguments, so that changing them compiles nothing anew (`thresholds.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.sampling.noise import gumbel
+from cm3leon_jax.sampling.thresholds import kth_largest, smallest_set
 
 MIXED = "mixed"
 
@@ -65,34 +66,6 @@ class SamplingConfig:
         return {name: value for name, value in fields.items() if name not in ("rule", "seed")}
 
 
-def smallest_set(values: jax.Array, weights: jax.Array, target: jax.Array | float) -> jax.Array:
-    """The smallest set {values >= t} with Σ weights >= target, row by row; everything where even all do not reach it.
-
-    values, weights float32 [B, V], weights >= 0, target > 0 -> bool [B, V]. Equal values are in or out together, so the
-    set does not depend on how tokens are numbered. Floats are compared as integers of the same order, so that 32
-    halvings end at exactly one of `values`.
-    """
-    order = _ordered_bits(values)
-    low = jnp.full_like(order[:, :1], _ordered_bits(jnp.float32(-jnp.inf)))  # reached here, or nowhere
-    high = jnp.full_like(low, _ordered_bits(jnp.float32(jnp.inf)))  # not reached here
-
-    def halve(_, state):
-        low, high, inside = state
-        middle = (low & high) + ((low ^ high) >> 1)  # the mean, rounded down, without overflow
-        above = order >= middle
-        reached = jnp.sum(jnp.where(above, weights, 0), axis=-1, keepdims=True) >= target
-        # The set is kept here, not compared again outside: XLA may compute `values` twice and round them differently.
-        return jnp.where(reached, middle, low), jnp.where(reached, high, middle), jnp.where(reached, above, inside)
-
-    return lax.fori_loop(0, 32, halve, (low, high, jnp.ones_like(order, bool)))[2]
-
-
-def _ordered_bits(values: jax.Array) -> jax.Array:
-    """float32 -> int32 in the same order (-0 equals 0)."""
-    bits = lax.bitcast_convert_type(jnp.where(values == 0, 0.0, values), jnp.int32)
-    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
-
-
 def keep_top_p(logits: jax.Array, top_p: jax.Array | float) -> jax.Array:
     """Nucleus sampling: -inf outside the smallest set of most probable tokens that holds at least `top_p`.
 
@@ -101,24 +74,21 @@ def keep_top_p(logits: jax.Array, top_p: jax.Array | float) -> jax.Array:
     return jnp.where(smallest_set(logits, jax.nn.softmax(logits), top_p), logits, -jnp.inf)
 
 
-def kth_largest(values: jax.Array, k: jax.Array | int) -> jax.Array:
-    """The k-th largest of each row, equal values counted each: float32 [B, V] -> [B, 1]; the least where k > V."""
-    inside = smallest_set(values, jnp.ones_like(values), jnp.float32(k))
-    return jnp.min(jnp.where(inside, values, jnp.inf), axis=-1, keepdims=True)
-
-
 def guide(cond: jax.Array, uncond: jax.Array, scale: jax.Array | float) -> jax.Array:
     """Classifier-free guidance on logits: uncond + scale · (cond - uncond) (CM3Leon §3.1, equation 3)."""
     return _permitted(cond, uncond, uncond + scale * (cond - uncond))
 
 
-def contrast(cond: jax.Array, uncond: jax.Array, bar: jax.Array, settings: dict) -> jax.Array:
+def contrast(
+    cond: jax.Array, uncond: jax.Array, bar: jax.Array, settings: dict, normalize: Callable = jax.nn.log_softmax
+) -> jax.Array:
     """log p_exp - log p_ama where p_exp >= α · (probability of a token with logit `bar`, [B, 1]), elsewhere -inf.
 
-    The expert is `cond` and the amateur `uncond`, each at its temperature; the score is divided by its own.
+    The expert is `cond` and the amateur `uncond`, each at its temperature; the score is divided by its own. `normalize`
+    makes logarithms of probabilities of logits, up to a constant of the row if no more than a draw depends on it.
     """
     expert, amateur = cond / settings["expert_temperature"], uncond / settings["amateur_temperature"]
-    score = (jax.nn.log_softmax(expert) - jax.nn.log_softmax(amateur)) / settings["score_temperature"]
+    score = (normalize(expert) - normalize(amateur)) / settings["score_temperature"]
     # Of the logits before any arithmetic, so that the token of the bar itself is always inside.
     inside = cond >= bar + settings["expert_temperature"] * jnp.log(settings["cdk_alpha"])
     return _permitted(cond, uncond, jnp.where(inside, score, -jnp.inf))
@@ -170,6 +140,21 @@ def scores(rule: str, cond: jax.Array, uncond: jax.Array | None, settings: dict)
 
 
 def draw(keys: jax.Array, scores: jax.Array) -> jax.Array:
-    """One index of each row with probability softmax(scores), by Gumbel noise: keys [B], scores [B, V] -> int32 [B]."""
-    noise = jax.vmap(lambda key: jax.random.gumbel(key, scores.shape[1:], jnp.float32))(keys)
-    return jnp.argmax(scores + noise, axis=-1).astype(jnp.int32)
+    """One index of each row with probability softmax(scores), by Gumbel noise: keys [B], scores [B, V] -> int32 [B].
+
+    Keys are of the generator `noise.GENERATOR`.
+    """
+    places_1xV = lax.broadcasted_iota(jnp.int32, (1, scores.shape[1]), 1)
+    noisy = scores + gumbel(jax.random.key_data(keys), places_1xV)
+    return lax.platform_dependent(noisy, cpu=_argmax_in_two_passes, default=_argmax)
+
+
+def _argmax(values: jax.Array) -> jax.Array:
+    return jnp.argmax(values, axis=-1).astype(jnp.int32)
+
+
+def _argmax_in_two_passes(values: jax.Array) -> jax.Array:
+    """As `_argmax`, of values that are dear to compute. On a CPU, XLA would do so inside of the search for the maximum,
+    one at a time; with two uses they are computed before it, many at a time."""
+    near = values >= values.max(axis=-1, keepdims=True) - 1  # by far wide enough for what may be rounded differently
+    return _argmax(jnp.where(near, values, -jnp.inf))

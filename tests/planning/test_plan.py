@@ -13,11 +13,13 @@ from cm3leon_jax.model.partitioning import AxisRules, MeshConfig
 from cm3leon_jax.planning.candidates import meshes, smaller_runs
 from cm3leon_jax.planning.chips import parse_slice
 from cm3leon_jax.planning.compile import DoesNotFit, compile_training_step, memory_error
+from cm3leon_jax.planning.hlo import parse_program
 from cm3leon_jax.planning.plan import describe, plan_training, settings_of
 from cm3leon_jax.planning.run import PlannedRun
 from cm3leon_jax.planning.sampler import PlannedSampler, describe_sampler, plan_sampler
 from cm3leon_jax.planning.search import fastest, fitting, smallest_change
 from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.sampling.rule_kernel import KERNEL_NAME
 from cm3leon_jax.training.optimizer import OptimizerConfig
 from cm3leon_jax.training.step import StepConfig
 
@@ -61,7 +63,11 @@ def test_plan_of_a_tiny_model(name):
 
 
 @needs_compiler
-def test_plan_of_a_tiny_sampler():
+def test_plan_of_a_tiny_sampler(monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        "cm3leon_jax.planning.compile.parse_program", lambda text: read.append(text) or parse_program(text)
+    )
     model = DecoderConfig(num_layers=2, d_model=256, num_heads=2, max_length=512)
     slice_ = parse_slice("v5e-4")
     plan = plan_sampler(PlannedSampler(model, tensor=0, rows=2, prompt=256, steps=16), slice_)
@@ -72,6 +78,11 @@ def test_plan_of_a_tiny_sampler():
     assert plan["images_per_second"] == pytest.approx(4 * 2 / plan["predicted_seconds"])
     assert not plan["warnings"]
     assert "4 copies" in describe_sampler(plan)
+    # Logits go from the product to the rule's kernel: nothing else reads them, or copies them in between.
+    logits = re.findall(r"%(\S+) = f32\[2,2,8192\]\S* (?!parameter|get-tuple)(\w+)\(", read[0])
+    assert [opcode for _, opcode in logits] == ["convolution", "fusion"]
+    readers = re.findall(rf"%(\S+) = .*\(.*%{logits[1][0]}\b", read[0])
+    assert len(readers) == 1 and readers[0].startswith(KERNEL_NAME)
 
 
 @needs_compiler

@@ -7,7 +7,7 @@ from cm3leon_jax.model.attention_backward import KERNEL_NAME
 from cm3leon_jax.planning import collectives
 from cm3leon_jax.planning.chips import parse_slice
 from cm3leon_jax.planning.hlo import parse_program
-from cm3leon_jax.planning.schedule import KERNEL_EFFICIENCY, program_cost
+from cm3leon_jax.planning.schedule import KERNEL_EFFICIENCY, RULE_CYCLES, program_cost
 
 SLICE = parse_slice("v5e-16")  # 4 x 4, no rings
 CHIP = SLICE.chip
@@ -92,6 +92,16 @@ def test_a_kernel_of_a_single_row_counts_too():
     text = PROGRAM.replace(results, "(f32[128,128]{1,0}, bf16[4,256,64]{2,1,0}, f32[4,256,128]{2,1,0})")
     found = program_cost(parse_program(text.replace("STEP", "1")), SLICE, COORDINATES)
     assert found.kernel_flops == 2 * 2.0 * 4 * (256 * 257 / 2) * 64
+
+
+def test_the_kernel_of_the_sampling_rule_counts_with_its_rows_and_tokens():
+    rule = "  %sampling_rule.1 = (s32[12,1]{1,0}, f32[12,1]{1,0}) custom-call(%done), "
+    rule += 'custom_call_target="tpu_custom_call", '
+    rule += "operand_layout_constraints={f32[8]{0}, u32[12,2]{1,0}, f32[2,12,8190]{2,1,0}, f32[2,12,8190]{2,1,0}}\n"
+    text = PROGRAM.replace("  %sum = ", f"{rule}  %sum = ").replace("STEP", "1")
+    found = program_cost(parse_program(text), SLICE, COORDINATES)
+    assert found.kernels - cost().kernels == pytest.approx(2 * 8 * RULE_CYCLES / CHIP.clock_hz)
+    assert not found.warnings
 
 
 def test_a_collective_is_hidden_as_far_as_what_runs_beside_it_lasts():

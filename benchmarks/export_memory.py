@@ -16,6 +16,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 
 import gin
 import numpy as np
@@ -27,7 +28,7 @@ from cm3leon_jax.model.decoder import abstract_params
 from cm3leon_jax.model.folder import write_decoder
 from cm3leon_jax.runtime.model_folder import flatten
 from cm3leon_jax.runtime.tensor_stream import NewTensor
-from cm3leon_jax.vocabulary import CM3LEON
+from cm3leon_jax.vocabulary import CM3LEON, Vocabulary
 
 SMALL = DecoderConfig(num_layers=1, d_model=8, num_heads=1, vocab_size=CM3LEON.size, max_length=8)
 
@@ -64,17 +65,22 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def write_random(directory: str, config: DecoderConfig) -> None:
-    shapes = {name: leaf.shape for name, leaf in flatten(abstract_params(config)).items()}
+def write_random(
+    directory: str, config: DecoderConfig, vocabulary: Vocabulary = CM3LEON, *, scale: float = 1.0
+) -> None:
+    """A decoder's folder; no matrix is zero."""
     float32 = np.dtype(np.float32)
-    tensors = {name: NewTensor(shape, float32, functools.partial(random_rows, shape)) for name, shape in shapes.items()}
-    write_decoder(directory, config, CM3LEON, tensors)
+    tensors = {
+        name: NewTensor(leaf.shape, float32, functools.partial(random_rows, seed, leaf.shape, scale))
+        for seed, (name, leaf) in enumerate(flatten(abstract_params(config)).items())
+    }
+    write_decoder(directory, config, vocabulary, tensors)
 
 
-def random_rows(shape: tuple[int, ...]):
-    rng = np.random.default_rng(0)
+def random_rows(seed: int, shape: tuple[int, ...], scale: float) -> Iterator[np.ndarray]:
+    rng = np.random.default_rng(seed)
     for _ in range(shape[0]):
-        yield rng.standard_normal((1, *shape[1:]), np.float32)
+        yield rng.standard_normal((1, *shape[1:]), np.float32) * np.float32(scale)
 
 
 def peak_bytes(*arguments: str) -> int:

@@ -35,7 +35,7 @@ def our_programs(case: Case, device: str, attention: str, profile: str) -> dict[
     for name, (dtype, packed) in kinds.items():
         settings = {"sizes": dataclasses.asdict(case), "dtype": dtype, "packed": packed, "device": device}
         settings |= {"attention": attention, "profile": profile and f"{profile}/{name}"}
-        found[name] = Program("step_ours:OurStep", settings, _jax_environment(device), prepared=True)
+        found[name] = Program("step_ours:OurStep", settings, jax_environment(device), prepared=True)
     return found
 
 
@@ -65,12 +65,12 @@ def limit_programs(device: str, scratch: pathlib.Path) -> dict[str, Program]:
     by_xla = {"library": "xla", "device": device}
     by_torch = {"library": "torch", "device": device}
     return {
-        "limit_xla": Program(target, by_xla, _jax_environment(device), prepared=True),
+        "limit_xla": Program(target, by_xla, jax_environment(device), prepared=True),
         "limit_torch": Program(target, by_torch, _full_width_products(scratch)),
     }
 
 
-def _jax_environment(device: str) -> dict[str, str]:
+def jax_environment(device: str) -> dict[str, str]:
     return {"JAX_PLATFORMS": "cpu"} if device == "cpu" else {}
 
 

@@ -1,6 +1,6 @@
 """The same training step by Hugging Face's OPT in PyTorch, in a process of its own (`worker.py`).
 
-OPT without biases and LayerNorm parameters is the same function (tests/model/test_decoder.py). What makes it fast is
+OPT without biases and LayerNorm parameters is the same function (`cm3leon_jax.interop.opt`). What makes it fast is
 chosen: scaled-dot-product attention told that it is causal, fused AdamW, one thread a core, optionally torch.compile.
 """
 
@@ -10,9 +10,15 @@ import os
 import time
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from case import Case, make_batch, make_weights
+
+from cm3leon_jax.interop.opt.config import opt_config
+from cm3leon_jax.interop.opt.names import TIED, opt_tensors
+from cm3leon_jax.model.config import DecoderConfig
+from cm3leon_jax.runtime.model_folder import flatten
 
 
 class TorchStep:
@@ -90,35 +96,18 @@ class TorchStep:
 
 def opt_with(case: Case, weights: dict[str, Any]) -> transformers.OPTForCausalLM:
     """OPT with our weights."""
-    config = transformers.OPTConfig(
+    config = DecoderConfig(
+        num_layers=case.layers,
+        d_model=case.d_model,
+        num_heads=case.heads,
         vocab_size=case.vocabulary,
-        hidden_size=case.d_model,
-        word_embed_proj_dim=case.d_model,
-        num_hidden_layers=case.layers,
-        num_attention_heads=case.heads,
-        ffn_dim=4 * case.d_model,
-        max_position_embeddings=case.length,
-        activation_function="gelu",
-        do_layer_norm_before=True,
-        enable_bias=False,
-        layer_norm_elementwise_affine=False,
-        dropout=0.0,
-        use_cache=False,
-        attn_implementation="sdpa",
+        max_length=case.length,
     )
-    model = transformers.OPTForCausalLM(config).train()
-    attention, feed_forward = weights["layers"]["attention"], weights["layers"]["feed_forward"]
-    state = {}
-    for layer in range(case.layers):
-        prefix = f"model.decoder.layers.{layer}."
-        for ours, theirs in {"query": "q", "key": "k", "value": "v", "output": "out"}.items():
-            state[f"{prefix}self_attn.{theirs}_proj.weight"] = attention[ours][layer].T
-        state[f"{prefix}fc1.weight"] = feed_forward["up"][layer].T
-        state[f"{prefix}fc2.weight"] = feed_forward["down"][layer].T
-    tensors = {name: torch.from_numpy(value.copy()) for name, value in state.items()}
-    tokens, positions = (torch.from_numpy(weights["embedding"][name]) for name in ("tokens", "positions"))
-    tensors["model.decoder.embed_tokens.weight"] = tensors["lm_head.weight"] = tokens
-    # OPT's table has two rows before position 0.
-    tensors["model.decoder.embed_positions.weight"] = torch.nn.functional.pad(positions, (0, 0, 2, 0))
-    model.load_state_dict(tensors)
+    settings = opt_config(config, "float32")
+    model = transformers.OPTForCausalLM(
+        transformers.OPTConfig(**settings, use_cache=False, attn_implementation="sdpa")
+    ).train()
+    tensors = opt_tensors(config, flatten(weights).__getitem__)
+    state = {name: torch.from_numpy(np.array(tensor)) for name, tensor in tensors.items()}
+    model.load_state_dict(state | {TIED: state["model.decoder.embed_tokens.weight"]})
     return model

@@ -12,36 +12,17 @@ import PIL.Image
 import pytest
 import safetensors.numpy
 from documented import documented, run
+from tiny_decoder import CONFIG, IMAGES, VOCABULARY, export, import_, random_params
 
-from cm3leon_jax.cli import main
-from cm3leon_jax.model.config import DecoderConfig
-from cm3leon_jax.model.decoder import hidden_states, init_params, logits
+from cm3leon_jax.model.decoder import hidden_states, logits
 from cm3leon_jax.model.folder import load_decoder, save_decoder
 from cm3leon_jax.sampling import prompts
 from cm3leon_jax.sampling.generate import generate
 from cm3leon_jax.sampling.pipeline import Generator
 from cm3leon_jax.sampling.rules import SamplingConfig
-from cm3leon_jax.tokenizers.image.config import ImageTokenizerConfig
 from cm3leon_jax.tokenizers.image.tokenizer import untrained
 from cm3leon_jax.tokenizers.text import TextTokenizerConfig, train_text_tokenizer
 from cm3leon_jax.vocabulary import Vocabulary
-
-VOCABULARY = Vocabulary(text_size=30, image_size=24, num_sentinels=8, multiple_of=16)
-CONFIG = DecoderConfig(
-    vocab_size=VOCABULARY.size, num_layers=3, d_model=32, num_heads=2, max_length=48, compute_dtype="float32"
-)
-
-
-IMAGES = ImageTokenizerConfig(
-    resolution=8, channels=32, channel_multipliers=(1, 1), num_res_blocks=1, attention_resolutions=(),
-    latent_channels=8, code_dim=4, num_codes=VOCABULARY.image_size,
-)  # fmt: skip
-
-
-def random_params(config):
-    rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
-    return jax.tree.map(lambda leaf: (rng.normal(size=leaf.shape) * 0.3).astype(np.float32), shapes)
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +34,6 @@ def params():
 def model(tmp_path, params):
     save_decoder(tmp_path / "model", CONFIG, VOCABULARY, params)
     return tmp_path / "model"
-
-
-def export(model, directory, *options):
-    return main(["export", f"--decoder={model}", f"--directory={directory}", *options])
-
-
-def import_(weights, directory):
-    return main(["import", f"--weights={weights}", f"--directory={directory}"])
 
 
 def opt_of(folder):

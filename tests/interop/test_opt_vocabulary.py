@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from test_opt import CONFIG, random_params
+from tiny_decoder import CONFIG, random_params
 
 from cm3leon_jax.interop.opt.config import opt_config
 from cm3leon_jax.interop.opt.load import open_pretrained_opt

@@ -4,7 +4,7 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
-from test_opt import CONFIG, VOCABULARY, export, import_, random_params
+from tiny_decoder import CONFIG, VOCABULARY, export, import_, random_params
 
 from cm3leon_jax.interop.orbax_params import read_orbax
 from cm3leon_jax.model.folder import load_decoder, save_decoder

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 from documented import documented, run
-from test_opt import CONFIG, IMAGES, VOCABULARY, random_params
+from tiny_decoder import CONFIG, IMAGES, VOCABULARY, random_params
 
 from cm3leon_jax.cli import main
 from cm3leon_jax.model.folder import save_decoder

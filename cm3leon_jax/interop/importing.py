@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cm3leon_jax.interop.folder import DESCRIPTION_FILE
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, as_path
+from cm3leon_jax.runtime.model_folder import CONFIG_FILE
 
 if TYPE_CHECKING:
     from cm3leon_jax.interop.opt.load import Opened
@@ -36,19 +37,23 @@ def recognise(weights: Path, *, resolution: int | None = None, prepared: Path = 
     folder = path if path.is_dir() else path.parent
     if (folder / "params").is_dir() and (folder / DESCRIPTION_FILE).exists():
         return _orbax(folder)
-    if _model_type(folder) == "opt":
+    about = _config(folder)
+    if "kind" in about:
+        raise UserError(f"{folder} is a {about['kind']} of this package already; name it where one is asked for")
+    if about.get("model_type") == "opt":
         if (folder / DESCRIPTION_FILE).exists():
             return _opt(weights)
         return _pretrained_opt(weights, prepared, text_tokenizer)
     return _vqgan(weights, resolution) or _clip(weights)
 
 
-def _model_type(folder: pathlib.Path) -> Any:
-    """What Hugging Face's `config.json` says; None where there is none that can be read."""
+def _config(folder: pathlib.Path) -> dict[str, Any]:
+    """What `config.json` says; nothing where there is none that can be read."""
     try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        found = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _opt(weights: Path) -> Found:

@@ -210,6 +210,11 @@ def test_what_cannot_be_imported_says_so_and_touches_nothing(tmp_path, model, ca
     assert message in error and error.count("\n") == 1 and not (tmp_path / "back").exists()
 
 
+def test_a_model_of_this_package_is_not_imported(tmp_path, model, capsys):
+    assert import_(model, tmp_path / "back") == 2
+    assert "is a decoder of this package already" in capsys.readouterr().err and not (tmp_path / "back").exists()
+
+
 def test_a_missing_shard_is_named(tmp_path, model, capsys):
     assert export(model, tmp_path / "opt", "--shard_gb=0.00001") == 0
     next(iter(sorted((tmp_path / "opt").glob("*.safetensors")))).unlink()

@@ -21,7 +21,9 @@ if not has_accelerator():
 
 @pytest.fixture
 def bucket(tmp_path, monkeypatch):
-    """A folder that stands in for `gs://bucket`, below the path library that reaches real ones. It cannot append."""
+    """A folder that stands in for `gs://bucket`, below the path library that reaches real ones. It cannot append.
+
+    It is reached through fsspec, as where TensorFlow is missing."""
     from etils.epath import gpath
     from fsspec.implementations.local import LocalFileSystem
 
@@ -41,4 +43,32 @@ def bucket(tmp_path, monkeypatch):
 
     monkeypatch.setattr(gpath, "_is_tf_installed", lambda: False)
     monkeypatch.setattr(gpath.backend_lib.fsspec_backend, "_get_filesystem", lambda name: Store(auto_mkdir=True))
+    return store
+
+
+@pytest.fixture
+def bucket_by_tensorflow(tmp_path, monkeypatch):
+    """The same, reached through TensorFlow, as it is in a complete installation."""
+    import tensorflow as tf
+    from etils.epath import gpath
+
+    store = tmp_path / "store"
+    store.mkdir()
+
+    def there(value):
+        return value.replace("gs://bucket", str(store)) if isinstance(value, str) else value
+
+    def back(value):
+        return value.replace(str(store), "gs://bucket") if isinstance(value, str) else value
+
+    class Gfile:
+        def __getattr__(self, name):
+            def call(*arguments, **options):
+                found = getattr(tf.io.gfile, name)(*map(there, arguments), **options)
+                return [back(each) for each in found] if isinstance(found, list) else found
+
+            return call
+
+    monkeypatch.setattr(type(gpath.backend_lib.tf_backend), "gfile", Gfile())
+    monkeypatch.setattr(gpath, "_is_zonal_gcs_bucket", lambda name: False)
     return store

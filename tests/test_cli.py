@@ -40,7 +40,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
         (["scenes", "--directory", "x", "--gin.ScenesConfig.train=0"], ["train = 0"]),
         (["scenes", "--gin.ScenesConfig"], ["has no value"]),
         (["train-text-tokenizer", "--source", "folder:/no/such", "--directory", "x"], ["/no/such"]),
-        (["import", "--weights", "/no/such", "--directory", "x"], ["/no/such", "model.safetensors"]),
+        (["import", "--weights", "/no/such", "--directory", "x"], ["/no/such", "nothing at"]),
         (["prepare", "--source", "ftp:x", "--gin_file", "runs/demo"], ["ftp:x", "folder:PATH"]),
         (["report", "--directory", "/no/such"], ["no run folder"]),
     ],

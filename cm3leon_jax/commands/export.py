@@ -20,12 +20,13 @@ def export(
 ) -> None:
     """Writes the DECODER (RUN/model) for other software, into a new folder DIRECTORY.
 
-    --format huggingface: `OPTForCausalLM.from_pretrained(DIRECTORY)`; with --text_tokenizer also
-    `AutoTokenizer`, with --image_tokenizer also `ChameleonVQVAE.from_pretrained(DIRECTORY/image_tokenizer)`.
+    --format huggingface: `OPTForCausalLM.from_pretrained(DIRECTORY)`; with --image_tokenizer also
+    `ChameleonVQVAE.from_pretrained(DIRECTORY/image_tokenizer)`.
     --format orbax: the parameters as an Orbax checkpoint, for any mesh.
     --format stablehlo: the program that draws images, for --platform cpu, cuda or tpu and --batch images at once, from
     prompts of at most --prompt_tokens tokens, by --gin.SamplingConfig.rule=…; needs the --image_tokenizer.
-    --dtype bfloat16 halves the files of weights. See docs/checkpoints.md."""
+    With --text_tokenizer, `AutoTokenizer.from_pretrained(DIRECTORY)` for all three. --dtype bfloat16 halves the weights
+    of the first two. See docs/checkpoints.md."""
     from cm3leon_jax.interop.export import EXPORTERS, Form, Parts
     from cm3leon_jax.interop.stablehlo import SamplerShape
     from cm3leon_jax.runtime.errors import UserError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 
 def import_model(
     weights: str, directory: str, resolution: int | None = None, prepared: str = "", text_tokenizer: str = ""
@@ -19,13 +21,21 @@ def import_model(
     --weights names the folder, or a .safetensors file in it."""
     from cm3leon_jax.commands.stage import run_stage
     from cm3leon_jax.interop.importing import recognise
+    from cm3leon_jax.runtime.files import file_state, files_below, fingerprint
 
     # Before anything is written, since there is much that can be wrong with it.
     found = recognise(weights, resolution=resolution, prepared=prepared, text_tokenizer=text_tokenizer)
+    folder = weights if os.path.isdir(weights) else os.path.dirname(weights) or "."
     run_stage(
         directory,
         "import",
-        settings={"weights": weights, "kind": found.kind, "config": found.config},
+        settings={
+            "weights": weights,
+            "files": fingerprint([(file, *file_state(f"{folder}/{file}")) for file in files_below(folder)]),
+            "kind": found.kind,
+            "config": found.config,
+            **found.made_with,
+        },
         extendable={},
         work=lambda: found.save(f"{directory}/model"),
     )

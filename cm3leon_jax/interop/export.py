@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from collections.abc import Callable
 
 from cm3leon_jax.interop.folder import DESCRIPTION_FILE, description, exported_folder
@@ -36,7 +37,7 @@ class Parts:
 
     @classmethod
     def open(cls, decoder: Path, text_tokenizer: Path = "", image_tokenizer: Path = "") -> Parts:
-        """Raises `UserError` where one is missing, or where they are not of one vocabulary."""
+        """Raises `UserError` where one is missing, or has another number of ids than the decoder knows."""
         config, vocabulary, stored = open_decoder(decoder)
         text = TextTokenizer.load(text_tokenizer) if text_tokenizer else None
         image = ImageTokenizer.load(image_tokenizer) if image_tokenizer else None
@@ -73,12 +74,10 @@ class Form:
 def export_hugging_face(parts: Parts, directory: Path, form: Form) -> list[str]:
     """-> lines of a report. Raises `UserError`; then `directory` is as it was."""
     with exported_folder(directory) as folder:
-        write_opt(folder, parts.config, parts.stored, dtype=form.dtype, shard_bytes=form.shard_bytes)
-        write_json(folder / DESCRIPTION_FILE, parts.description())
-        if parts.text_tokenizer:
-            text_hugging_face.export_hugging_face(parts.text_tokenizer, parts.vocabulary, folder)
+        _describe(parts, folder)  # what can be refused comes first
         if parts.image_tokenizer:
             published_images.export_hugging_face(parts.image_tokenizer, folder / IMAGE_TOKENIZER_FOLDER)
+        write_opt(folder, parts.config, parts.stored, dtype=form.dtype, shard_bytes=form.shard_bytes)
         lines = [f"{_summary(parts)} as OPTForCausalLM, {form.dtype}:"]
         mapped: dict[str, list[str]] = {}
         for name, place in places(parts.config).items():
@@ -87,16 +86,9 @@ def export_hugging_face(parts: Parts, directory: Path, form: Form) -> list[str]:
         for ours, names in mapped.items():
             theirs = names[0].replace(".0.", ".{}.".format(f"0…{len(names) - 1}")) if len(names) > 1 else names[0]
             lines.append(f"  {ours:{width}} {list(parts.stored[ours].shape)} -> {theirs}")
-        if parts.config.position_stride or parts.config.query_position:
-            lines.append(
-                "  positions are not counted from 0 in this decoder: give `position_ids`, by the rule in "
-                f"{DESCRIPTION_FILE}"
-            )
-        if parts.text_tokenizer:
-            lines.append(f"  text tokenizer, {parts.text_tokenizer.size} pieces -> tokenizer.json (AutoTokenizer)")
         if parts.image_tokenizer:
             lines.append(f"  image tokenizer -> {IMAGE_TOKENIZER_FOLDER}/ (ChameleonVQVAE, and the decoder)")
-    return [*lines, f"in {directory}"]
+    return [*lines, *_remarks(parts), f"in {directory}"]
 
 
 def export_orbax(parts: Parts, directory: Path, form: Form) -> list[str]:
@@ -104,16 +96,22 @@ def export_orbax(parts: Parts, directory: Path, form: Form) -> list[str]:
     from cm3leon_jax.interop.orbax_params import PARAMS_FOLDER, write_orbax
 
     with exported_folder(directory) as folder:
+        _describe(parts, folder)
         write_orbax(folder, parts.stored, dtype=form.dtype)
-        write_json(folder / DESCRIPTION_FILE, parts.description())
-    return [f"{_summary(parts)} as an Orbax checkpoint, {form.dtype}, in {directory}/{PARAMS_FOLDER}"]
+    return [
+        f"{_summary(parts)} as an Orbax checkpoint, {form.dtype}, in {directory}/{PARAMS_FOLDER}",
+        *_remarks(parts),
+    ]
 
 
 def export_stablehlo(parts: Parts, directory: Path, form: Form) -> list[str]:
     """As `export_hugging_face`: the program that draws images, with float32 weights beside it."""
     if parts.image_tokenizer is None:
         raise UserError("a compiled sampler draws images of one size: give the --image_tokenizer")
+    if form.dtype != "float32":
+        raise UserError("a compiled sampler takes float32 weights; leave out --dtype")
     with exported_folder(directory) as folder:
+        _describe(parts, folder)
         write_sampler(
             folder,
             parts.config,
@@ -123,9 +121,30 @@ def export_stablehlo(parts: Parts, directory: Path, form: Form) -> list[str]:
             sampling=form.sampling,
             shape=form.sampler,
         )
-        write_json(folder / DESCRIPTION_FILE, parts.description())
     images, platform, rule = form.sampler.batch, form.sampler.platform, form.sampling.rule
-    return [f"a program for {platform} that draws {images} images at once by {rule}, in {directory}/{PROGRAM_FILE}"]
+    return [
+        f"a program for {platform} that draws {images} images at once by {rule}, in {directory}/{PROGRAM_FILE}",
+        *_remarks(parts),
+    ]
+
+
+def _describe(parts: Parts, folder: pathlib.Path) -> None:
+    """What goes into a folder of every form."""
+    if parts.text_tokenizer:
+        text_hugging_face.export_hugging_face(parts.text_tokenizer, parts.vocabulary, folder)
+    write_json(folder / DESCRIPTION_FILE, parts.description())
+
+
+def _remarks(parts: Parts) -> list[str]:
+    lines = []
+    if parts.text_tokenizer:
+        lines.append(f"  text tokenizer, {parts.text_tokenizer.size} pieces -> tokenizer.json (AutoTokenizer)")
+    if parts.config.position_stride or parts.config.query_position:
+        lines.append(
+            "  positions are not counted from 0 in this decoder: give them, by the numbers in "
+            f"{DESCRIPTION_FILE} (docs/checkpoints.md)"
+        )
+    return lines
 
 
 def _summary(parts: Parts) -> str:

@@ -14,6 +14,7 @@ from cm3leon_jax.runtime.files import Path, as_path, new_directory
 from cm3leon_jax.vocabulary import EOS_ID, PAD_ID, UNK_ID, Vocabulary
 
 DESCRIPTION_FILE = "cm3leon.json"
+PARAMS_FOLDER = "params"  # of an Orbax checkpoint
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
-from cm3leon_jax.interop.folder import DESCRIPTION_FILE, described
+from cm3leon_jax.interop.folder import DESCRIPTION_FILE, PARAMS_FOLDER, described
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.decoder import Params, abstract_params, logical_axes
 from cm3leon_jax.model.partitioning import UNPARTITIONED, Partitioning
@@ -19,8 +19,6 @@ from cm3leon_jax.runtime.files import Path, as_path, read_json
 from cm3leon_jax.runtime.model_folder import unflatten
 from cm3leon_jax.runtime.tensor_stream import StoredTensor
 from cm3leon_jax.vocabulary import Vocabulary
-
-PARAMS_FOLDER = "params"
 
 
 def write_orbax(folder: pathlib.Path, stored: dict[str, StoredTensor], *, dtype: str = "float32") -> None:

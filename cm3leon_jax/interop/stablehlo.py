@@ -59,16 +59,19 @@ def write_sampler(
     """Writes the program, the weights and a description of its inputs into an existing folder. Raises `UserError`."""
     if sampling.rule == MIXED:
         raise UserError("a compiled sampler has one rule; choose one with --gin.SamplingConfig.rule=…")
-    if shape.prompt_tokens + image_tokens > config.max_length:
+    # Retrieved documents stand before `query_position`, and an image may begin at the next multiple of the stride.
+    longest = max(shape.prompt_tokens, config.query_position) + max(config.position_stride - 1, 0)
+    if longest + image_tokens > config.max_length:
         raise UserError(
-            f"prompts of {shape.prompt_tokens} tokens and images of {image_tokens} are more than the decoder's "
-            f"{config.max_length}; lower --prompt_tokens"
+            f"prompts of {shape.prompt_tokens} tokens and images of {image_tokens} can take {longest + image_tokens} "
+            f"positions, more than the decoder's {config.max_length}; lower --prompt_tokens"
         )
     sampler = functools.partial(
         draw_images,
         config=config,
         vocabulary=vocabulary,
         rule=sampling.rule,
+        implementation=sampling.implementation,
         image_tokens=image_tokens,
         partitioning=Partitioning(None, compiled_for=PLATFORMS[shape.platform]),
     )
@@ -125,6 +128,7 @@ def draw_images(
     config: DecoderConfig,
     vocabulary: Vocabulary,
     rule: str,
+    implementation: str,
     image_tokens: int,
     partitioning: Partitioning,
 ) -> tuple[jax.Array, jax.Array]:
@@ -142,6 +146,7 @@ def draw_images(
         vocabulary=vocabulary,
         draws=IMAGE,
         rule=rule,
+        implementation=implementation,
         partitioning=partitioning,
     )
     return ids - vocabulary.image_offset, logprob

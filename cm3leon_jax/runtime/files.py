@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -15,7 +16,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from cm3leon_jax.runtime.errors import UserError
 
@@ -35,6 +36,47 @@ def as_path(path: Path) -> pathlib.Path:
     from etils import epath
 
     return epath.Path(path)  # TensorFlow's file systems, or fsspec's where it is missing
+
+
+def open_to_read(path: Path) -> BinaryIO:
+    """A binary file in which one can seek. To be closed; `with` does it."""
+    if not is_remote(path):
+        return open(path, "rb")
+    return io.BufferedReader(_RemoteFile(path), 2**20)
+
+
+class _RemoteFile(io.RawIOBase):
+    """A file of an object store as Python's own libraries expect one: what comes from TensorFlow is none."""
+
+    def __init__(self, path: Path):
+        self._opened = contextlib.ExitStack()
+        self._file = self._opened.enter_context(as_path(path).open("rb"))
+        self._size: int = as_path(path).stat().length  # type: ignore[attr-defined]
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        self._file.seek(self._place)
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def close(self) -> None:
+        self._opened.close()
+        super().close()
 
 
 def local_path(path: Path) -> pathlib.Path:
@@ -206,7 +248,7 @@ def read_json(path: Path, *, what: str, make_with: str) -> Any:
         return json.loads(as_path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"no {what} at {path}; make it with `{make_with}`") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{what} at {path} cannot be read ({error}); make it again with `{make_with}`") from None
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import safetensors
 
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import Path, read_json
+from cm3leon_jax.runtime.files import Path, local_path, read_json
 
 FILE = "model.safetensors"
 INDEX = f"{FILE}.index.json"
@@ -23,7 +23,7 @@ AGAIN = "copy or download it again"
 def find_weights(weights: Path, names: tuple[str, ...] = (FILE, INDEX)) -> pathlib.Path:
     """The safetensors file or the index of shards that `weights` is, or that lies in the folder `weights`: the first of
     `names` that is there, else the only `.safetensors` file. Raises `UserError`."""
-    path = pathlib.Path(weights)
+    path = local_path(weights)
     if path.suffix in _PICKLES:
         raise UserError(_not_a_pickle(path))
     if path.is_file():

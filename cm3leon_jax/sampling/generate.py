@@ -94,6 +94,7 @@ def generate(
             vocabulary=vocabulary,
             draws=draws,
             rule=rule,
+            implementation=sampling.implementation,
             partitioning=partitioning,
         )
         for job, row, score in zip(batch_jobs, np.asarray(tokens), np.asarray(logprob), strict=False):

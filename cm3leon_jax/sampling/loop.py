@@ -33,7 +33,7 @@ prompt's own number and the sample's. S is 2 (with and without the text) for the
 """
 
 
-@functools.partial(jax.jit, static_argnames=("config", "vocabulary", "draws", "rule", "partitioning"))
+@functools.partial(jax.jit, static_argnames=("config", "vocabulary", "draws", "rule", "implementation", "partitioning"))
 def decode(
     params: decoder.Params,
     batch: Batch,
@@ -44,6 +44,7 @@ def decode(
     vocabulary: Vocabulary,
     draws: str,
     rule: str,
+    implementation: str = "auto",
     partitioning: Partitioning = UNPARTITIONED,
 ) -> tuple[jax.Array, jax.Array]:
     """Draws by `rule` -> tokens int32 [B, T] of the stream with the text, forced ones included, and float32 [B]: the
@@ -65,7 +66,9 @@ def decode(
         # Apart before the product, so that its result need not be taken apart.
         hidden_SxBxD = hidden.reshape(rows, streams, -1).swapaxes(0, 1)
         logits_SxBxV = decoder.logits(head, hidden_SxBxD, config=config)
-        index_B, log_p_B = draw_tokens(rule, logits_SxBxV, step_keys(keys_B, step), settings, partitioning)
+        index_B, log_p_B = draw_tokens(
+            rule, logits_SxBxV, step_keys(keys_B, step), settings, partitioning, implementation=implementation
+        )
         drawn_B = _drawable_id(index_B, vocabulary, draws)
         forced_BxS = lax.dynamic_index_in_dim(batch["forced"], step, axis=2, keepdims=False)
         last_BxS = jnp.where(forced_BxS == DRAW, drawn_B[:, None], forced_BxS)

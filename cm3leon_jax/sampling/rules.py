@@ -19,6 +19,8 @@ from cm3leon_jax.sampling.noise import gumbel
 from cm3leon_jax.sampling.thresholds import kth_largest, smallest_set
 
 MIXED = "mixed"
+IMPLEMENTATIONS = ("auto", "xla")
+_NO_NUMBERS = ("rule", "implementation", "seed")  # of the settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +42,7 @@ class SamplingConfig:
     expert_temperature: float = 0.8  # of the stream with the text; cdk, contrastive
     amateur_temperature: float = 0.5  # of the stream without it; cdk, contrastive
     score_temperature: float = 1.0  # divides the score before the draw; cdk, contrastive
+    implementation: str = "auto"  # "xla" does without the kernel for TPUs (`draw.py`)
     seed: int = 0  # together with a prompt and a sample's number it fixes the result
 
     def __post_init__(self) -> None:
@@ -53,6 +56,10 @@ class SamplingConfig:
         for name in ("top_p", "cdk_alpha"):
             if not 0 < getattr(self, name) <= 1:
                 raise UserError(f"sampling {name} is {getattr(self, name)}; it must lie in (0, 1]")
+        if self.implementation not in IMPLEMENTATIONS:
+            raise UserError(
+                f"sampling implementation is {self.implementation!r}; choose one of {', '.join(IMPLEMENTATIONS)}"
+            )
         if self.cdk_k < 1:
             raise UserError(f"sampling cdk_k is {self.cdk_k}; it must be at least 1")
 
@@ -63,7 +70,7 @@ class SamplingConfig:
     def settings(self) -> dict[str, float]:
         """The numbers, as traced arguments of the compiled program."""
         fields = dataclasses.asdict(self)
-        return {name: value for name, value in fields.items() if name not in ("rule", "seed")}
+        return {name: value for name, value in fields.items() if name not in _NO_NUMBERS}
 
 
 def keep_top_p(logits: jax.Array, top_p: jax.Array | float) -> jax.Array:

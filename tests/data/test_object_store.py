@@ -9,6 +9,7 @@ import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from etils.epath import gpath
 from sources import read_all
 
 from cm3leon_jax.cli import main
@@ -73,6 +74,7 @@ def write_folder_with_table(folder):
     (folder / "captions.csv").write_bytes(("image,caption\r\n" + "".join(rows)).encode())
 
 
+@pytest.mark.parametrize("way", ["bucket", "bucket_by_tensorflow"])
 @pytest.mark.parametrize(
     ("kind", "write"),
     [
@@ -84,7 +86,8 @@ def write_folder_with_table(folder):
         ("folder", write_folder_with_table),
     ],
 )
-def test_a_source_in_a_bucket_is_the_one_on_a_disk(bucket, kind, write):
+def test_a_source_in_a_bucket_is_the_one_on_a_disk(request, kind, write, way):
+    bucket = request.getfixturevalue(way)
     (bucket / "data").mkdir()
     write(bucket / "data")
     remote, local = (
@@ -100,6 +103,13 @@ def test_a_source_in_a_bucket_is_the_one_on_a_disk(bucket, kind, write):
     assert [len(list(shard.examples())) for shard in remote.shards(2)] == [
         len(list(shard.examples())) for shard in local.shards(2)
     ]
+
+
+def test_a_bucket_that_cannot_be_read_is_a_user_error(bucket, monkeypatch):
+    monkeypatch.setattr(gpath.backend_lib.fsspec_backend, "_get_filesystem", lambda name: 1 / 0)
+    for kind in ("webdataset", "parquet", "documents", "folder"):
+        with pytest.raises(UserError, match=r"cannot be read \(division by zero\); check its name"):
+            open_source(f"{kind}:gs://bucket/data")
 
 
 def test_what_needs_local_files_says_so(bucket, capsys):

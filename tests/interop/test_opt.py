@@ -122,9 +122,14 @@ def test_image_tokenizers_are_imported_by_the_same_command(tmp_path, model, caps
     untrained(folded).save(tmp_path / "folded")
     assert export(model, tmp_path / "none", f"--image_tokenizer={tmp_path}/folded") == 2
     assert "patch_size is 2" in capsys.readouterr().err and not (tmp_path / "none").exists()
-    (tmp_path / "broken.ckpt").write_bytes(b"PK")
-    assert import_(tmp_path / "broken.ckpt", tmp_path / "more") == 2
-    assert "broken.ckpt" in capsys.readouterr().err and not (tmp_path / "more").exists()
+    (tmp_path / "broken.pt").write_bytes(b"PK")
+    for weights, message in (
+        (tmp_path / "broken.pt", "broken.pt"),
+        (tmp_path / "opt/typo", "there is nothing at"),
+        ("gs://bucket/opt", "must be a local folder"),
+    ):
+        assert import_(weights, tmp_path / "more") == 2
+        assert message in capsys.readouterr().err and not (tmp_path / "more").exists()
 
 
 def test_shards_and_bfloat16(tmp_path, model, params):
@@ -192,6 +197,8 @@ FC1 = "model.decoder.layers.2.fc1.weight"
         (lambda f: _edit(f / "config.json", num_attention_heads=0), "a whole number of 1 or more is due"),
         (lambda f: _edit(f / "config.json", hidden_size=64, word_embed_proj_dim=64, ffn_dim=256), "is [50, 32] and by"),
         (lambda f: _edit(f / "config.json", vocab_size=96), "has 96 ids"),
+        (lambda f: _edit(f / "config.json", num_hidden_layers=10**9), "too few for 1000000000 layers"),
+        (lambda f: (f / "config.json").write_text("[" * 100_000), "not those of a CLIP"),
         (lambda f: (f / "cm3leon.json").unlink(), "has no cm3leon.json"),
         (lambda f: (f / "cm3leon.json").write_text("[]"), "is not what `cm3leon export` wrote"),
         (lambda f: _change_weights(f, lambda t: t.pop(FC1)), f"lacks the tensor {FC1}"),

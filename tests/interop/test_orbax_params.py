@@ -28,7 +28,7 @@ def test_onto_one_device_or_a_mesh_and_back(tmp_path, params, dtype):
         jax.tree.map(np.testing.assert_array_equal, jax.device_get(found), kept)
         if mesh is not None:
             assert len(found["layers"]["attention"]["query"].sharding.device_set) == 2
-    assert import_(tmp_path / "orbax", tmp_path / "back") == 0
+    assert import_(tmp_path / "orbax/params", tmp_path / "back") == 0
     _, _, back = load_decoder(tmp_path / "back/model")
     jax.tree.map(lambda x, y: np.testing.assert_array_equal(x, y.astype(np.float32)), back, kept)
     if dtype == "float32":

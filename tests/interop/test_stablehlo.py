@@ -1,5 +1,7 @@
 """The sampler as StableHLO: without this package it draws what `generate` draws; also for platforms not at hand."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -42,6 +44,16 @@ def test_without_this_package_it_draws_what_generate_draws(tmp_path, models):
     assert found == [result.image.tolist() for result in expected]
 
 
+def test_positions_that_are_not_counted_from_0(tmp_path, models, capsys):
+    config = dataclasses.replace(CONFIG, query_position=8, position_stride=8)
+    save_decoder(models / "counted", config, VOCABULARY, random_params(config))
+    counted = f"--decoder={models}/counted"
+    assert export(models, tmp_path / "sampler", counted) == 0
+    assert "positions are not counted from 0" in capsys.readouterr().out
+    assert export(models, tmp_path / "long", counted, "--prompt_tokens=26") == 2
+    assert "can take 49 positions" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 def test_for_platforms_that_are_not_here(tmp_path, models, platform):
     assert export(models, tmp_path / "sampler", f"--platform={platform}", "--prompt_tokens=32") == 0
@@ -53,8 +65,9 @@ def test_for_platforms_that_are_not_here(tmp_path, models, platform):
     ("options", "message"),
     [
         (["--platform=rocm"], "unknown platform 'rocm'; choose one of cpu, cuda, tpu"),
-        (["--prompt_tokens=40"], "prompts of 40 tokens and images of 16 are more than the decoder's 48"),
+        (["--prompt_tokens=40"], "can take 56 positions, more than the decoder's 48"),
         (["--batch=0"], "at least 1 image"),
+        (["--dtype=bfloat16"], "takes float32 weights"),
         (["--gin.SamplingConfig.rule=mixed"], "has one rule"),
         (["--image_tokenizer="], "give the --image_tokenizer"),
     ],

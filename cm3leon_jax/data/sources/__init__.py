@@ -9,6 +9,7 @@ from cm3leon_jax.data.sources.folder import folder_source
 from cm3leon_jax.data.sources.images import fit_image
 from cm3leon_jax.data.sources.several import SeveralSources, Weighted, split_specs
 from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.runtime.files import is_remote
 
 FORMS = {
     "folder": "PATH",
@@ -47,7 +48,7 @@ def open_source(spec: str, *, validation_share: float = 0.02, test_share: float 
     """
     held_out = HeldOut(validation_share, test_share)
     parts = check_spec(spec)
-    sources = [_open_one(part.spec, held_out) for part in parts]
+    sources = [_opened(part.spec, held_out) for part in parts]
     if len(parts) == 1:
         return sources[0]
     return SeveralSources(spec, sources, [part.weight for part in parts])
@@ -62,6 +63,18 @@ def check_spec(spec: str) -> list[Weighted]:
             known = ", ".join(f"{kind}:{form}" for kind, form in FORMS.items())
             raise UserError(f"unknown source {part.spec!r}: name one as {known}")
     return parts
+
+
+def _opened(spec: str, held_out: HeldOut) -> Source:
+    if not is_remote(spec):
+        return _open_one(spec, held_out)
+    try:
+        return _open_one(spec, held_out)
+    except UserError:
+        raise
+    except Exception as error:  # each object store has errors of its own
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{spec} cannot be read ({reason}); check its name, and whether you may read it") from error
 
 
 def _open_one(spec: str, held_out: HeldOut) -> Source:

@@ -13,6 +13,7 @@ from typing import Any
 
 from cm3leon_jax.data.sources.entries import Entry, bad_caption, leaves_folder, printable
 from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.runtime.files import open_to_read
 
 IMAGE_KEYS = ("image", "file_name")
 CAPTION_KEYS = ("caption", "text")
@@ -46,7 +47,7 @@ def read_entries(folder: pathlib.Path, images: list[str], files: set[str]) -> li
 
 def _jsonl_rows(path: pathlib.Path) -> Iterator[tuple[str, dict | str]]:
     """(name of the row, the row or the reason why it is none)."""
-    with path.open("rb") as file:
+    with open_to_read(path) as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
@@ -61,7 +62,7 @@ def _jsonl_rows(path: pathlib.Path) -> Iterator[tuple[str, dict | str]]:
 
 def _csv_rows(path: pathlib.Path) -> Iterator[tuple[str, dict | str]]:
     try:
-        with path.open("rb") as file:  # an object store knows neither the encoding nor `newline`
+        with open_to_read(path) as file:
             reader = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
             header = reader.fieldnames or []
             if not set(header) & set(IMAGE_KEYS) or not set(header) & set(CAPTION_KEYS):

@@ -17,7 +17,7 @@ from cm3leon_jax.data.sources.files import FileSource
 from cm3leon_jax.data.sources.images import UnreadableImage
 from cm3leon_jax.data.sources.patterns import find_files, names_of
 from cm3leon_jax.data.splits import DOCUMENT_SPLITS
-from cm3leon_jax.runtime.files import as_path, file_state
+from cm3leon_jax.runtime.files import as_path, file_state, open_to_read
 
 _LARGEST_LINE = 2**24  # bytes of JSON; images are files beside it
 
@@ -52,7 +52,7 @@ def documents_source(pattern: str, held_out: HeldOut) -> FileSource:
 
 
 def _entries(number: int, path: str, name: str) -> Iterator[Entry]:
-    with as_path(path).open("rb") as file:
+    with open_to_read(path) as file:
         for count, line in enumerate(file, start=1):
             if not line.strip():
                 continue

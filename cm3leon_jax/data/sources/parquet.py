@@ -15,7 +15,7 @@ from cm3leon_jax.data.sources.files import FileSource
 from cm3leon_jax.data.sources.images import UnreadableImage
 from cm3leon_jax.data.sources.patterns import find_files, names_of
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import as_path, file_state
+from cm3leon_jax.runtime.files import file_state, open_to_read
 
 
 class Place(NamedTuple):
@@ -57,7 +57,7 @@ class _Damaged(Exception):
 
 def _open(path: str) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(as_path(path).open("rb"))
+        return pq.ParquetFile(open_to_read(path))
     except (pa.ArrowException, OSError) as error:
         raise _Damaged(f"the file cannot be read as parquet ({' '.join(str(error).split())})") from None
 

@@ -36,7 +36,7 @@ def find_files(pattern: str, suffix: str) -> list[str]:
     for name in expand_braces(pattern):
         path = as_path(name)
         if "*" in path.name:
-            found = sorted(path.parent.glob(path.name))
+            found = sorted(each for each in path.parent.glob(path.name) if not each.name.startswith("."))
         elif path.is_dir():
             found = [path / below for below in files_below(path) if below.endswith(suffix)]
         elif path.exists():

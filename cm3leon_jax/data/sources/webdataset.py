@@ -22,7 +22,7 @@ from cm3leon_jax.data.sources.files import FileSource
 from cm3leon_jax.data.sources.images import UnreadableImage
 from cm3leon_jax.data.sources.patterns import find_files, names_of
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import as_path, file_state
+from cm3leon_jax.runtime.files import file_state, open_to_read
 
 IMAGE_PARTS = ("jpg", "jpeg", "png", "webp")
 _LARGEST_TEXT = 2**20  # bytes of a caption or of metadata
@@ -58,7 +58,7 @@ def webdataset_source(pattern: str, held_out: HeldOut) -> FileSource:
 
 def _entries(number: int, path: str, name: str) -> Iterator[Entry]:
     """The examples of one tar file; what is wrong with it is an entry with a reason."""
-    with as_path(path).open("rb") as file:
+    with open_to_read(path) as file:
         if file.read(2) == b"\x1f\x8b":
             raise UserError(f"{path} is compressed: gunzip it, so that single images can be read from it")
         file.seek(0)
@@ -134,7 +134,7 @@ class _Tars:
 
     def read(self, place: Place) -> bytes:
         if getattr(self._open, "number", None) != place.file:
-            self._open.file = as_path(self._files[place.file]).open("rb")
+            self._open.file = open_to_read(self._files[place.file])
             self._open.number = place.file
         self._open.file.seek(place.offset)
         data = self._open.file.read(place.size)

@@ -79,6 +79,8 @@ def _checked(tensors: dict[str, StoredTensor], config: DecoderConfig, path: path
     """The tensors by the names that `save_pretrained` of the whole model gives them. Raises `UserError`."""
     if not any(name.startswith("model.") for name in tensors):
         tensors = {f"model.{name}": tensor for name, tensor in tensors.items()}  # of `OPTModel` alone
+    if config.num_layers > len(tensors):  # before there is a name for each layer that a config claims
+        raise UserError(f"{path} has {len(tensors)} tensors, too few for {config.num_layers} layers; take both of one")
     shapes = opt_shapes(config)
     for name in sorted(shapes | tensors):
         if name not in tensors:

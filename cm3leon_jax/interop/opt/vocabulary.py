@@ -34,7 +34,7 @@ def their_tokens(folder: pathlib.Path) -> dict[str, int]:
         return {text: int(index) for piece, index in vocabulary.items() if (text := read(piece)) is not None}
     except FileNotFoundError:
         raise UserError(f"{folder} lacks {TOKENIZER_FILE}, which says what its ids mean; copy it from there") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}); copy it again") from None
 
 

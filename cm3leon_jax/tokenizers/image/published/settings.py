@@ -62,6 +62,8 @@ class Settings:
             due = _FIXED.get(name, getattr(config, self.ours[name]) if name in self.ours else value)
             if value != (list(due) if isinstance(due, tuple) else due):
                 raise UserError(f"{self.path} has {name} = {value!r} where the weights have {due!r}; {_REMEDY}")
+        if self.values.get("resolution", 512) is None:
+            return  # the widths of levels, by which attention is named, are not said
         widths = [self.resolution >> level for level in range(len(config.level_widths))]
         stated = [width for width in widths if width in (self.values.get("attn_resolutions") or ())]
         # Images may be imported at another resolution than this one, so it is levels that are compared.

@@ -32,5 +32,5 @@ COMMANDS = {
     "import": Command("import_model:import_model", "a decoder, VQGAN (image tokenizer) or CLIP (retriever) of others"),
     "evaluate": Command("evaluate:evaluate", "exact scores on held-out scenes"),
     "report": Command("report:report", "one self-contained page about a run"),
-    "demo": Command("demo:demo", "all of the above on the embedded data, ending in a report"),
+    "demo": Command("demo:demo", "the whole recipe on the embedded data, ending in a report"),
 }

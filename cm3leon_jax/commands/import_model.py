@@ -25,13 +25,14 @@ def import_model(
 
     # Before anything is written, since there is much that can be wrong with it.
     found = recognise(weights, resolution=resolution, prepared=prepared, text_tokenizer=text_tokenizer)
-    folder = weights if os.path.isdir(weights) else os.path.dirname(weights) or "."
+    # Of a file its own state: what lies beside it, the result perhaps, is not the model's.
+    files = [f"{weights}/{file}" for file in files_below(weights)] if os.path.isdir(weights) else [weights]
     run_stage(
         directory,
         "import",
         settings={
             "weights": weights,
-            "files": fingerprint([(file, *file_state(f"{folder}/{file}")) for file in files_below(folder)]),
+            "files": fingerprint([(file, *file_state(file)) for file in files]),
             "kind": found.kind,
             "config": found.config,
             **found.made_with,

@@ -6,7 +6,7 @@ import dataclasses
 import pathlib
 from collections.abc import Callable
 
-from cm3leon_jax.interop.folder import DESCRIPTION_FILE, description, exported_folder
+from cm3leon_jax.interop.folder import DESCRIPTION_FILE, PARAMS_FOLDER, description, exported_folder
 from cm3leon_jax.interop.opt.export import DTYPES, write_opt
 from cm3leon_jax.interop.opt.names import places
 from cm3leon_jax.interop.stablehlo import PROGRAM_FILE, SamplerShape, write_sampler
@@ -84,7 +84,7 @@ def export_hugging_face(parts: Parts, directory: Path, form: Form) -> list[str]:
             mapped.setdefault(place.parameter, []).append(name)
         width = max(map(len, mapped))
         for ours, names in mapped.items():
-            theirs = names[0].replace(".0.", ".{}.".format(f"0…{len(names) - 1}")) if len(names) > 1 else names[0]
+            theirs = names[0].replace(".0.", f".0…{len(names) - 1}.") if len(names) > 1 else names[0]
             lines.append(f"  {ours:{width}} {list(parts.stored[ours].shape)} -> {theirs}")
         if parts.image_tokenizer:
             lines.append(f"  image tokenizer -> {IMAGE_TOKENIZER_FOLDER}/ (ChameleonVQVAE, and the decoder)")
@@ -93,7 +93,7 @@ def export_hugging_face(parts: Parts, directory: Path, form: Form) -> list[str]:
 
 def export_orbax(parts: Parts, directory: Path, form: Form) -> list[str]:
     """As `export_hugging_face`; Orbax cuts its files itself."""
-    from cm3leon_jax.interop.orbax_params import PARAMS_FOLDER, write_orbax
+    from cm3leon_jax.interop.orbax_params import write_orbax
 
     with exported_folder(directory) as folder:
         _describe(parts, folder)

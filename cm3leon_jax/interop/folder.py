@@ -10,7 +10,7 @@ from typing import Any
 
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import Path, as_path, new_directory
+from cm3leon_jax.runtime.files import Path, as_path, new_directory, read_json
 from cm3leon_jax.vocabulary import EOS_ID, PAD_ID, UNK_ID, Vocabulary
 
 DESCRIPTION_FILE = "cm3leon.json"
@@ -61,9 +61,11 @@ def description(config: DecoderConfig, vocabulary: Vocabulary, image_tokenizer: 
     }
 
 
-def described(values: Any, where: str) -> tuple[dict[str, Any], Vocabulary]:
-    """`cm3leon.json` -> (fields of the decoder's config, vocabulary). Raises `UserError`."""
+def read_description(folder: Path) -> tuple[DecoderConfig, Vocabulary]:
+    """The decoder's config and vocabulary, as `cm3leon.json` in an exported folder says. Raises `UserError`."""
+    where = as_path(folder) / DESCRIPTION_FILE
+    values = read_json(where, what="description", make_with="cm3leon export")
     try:
-        return dict(values["decoder"]), Vocabulary(**values["vocabulary"])
+        return DecoderConfig(**values["decoder"]), Vocabulary(**values["vocabulary"])
     except (TypeError, KeyError, ValueError) as error:
         raise UserError(f"{where} is not what `cm3leon export` wrote ({error}); copy it again, or remove it") from None

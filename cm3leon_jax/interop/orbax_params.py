@@ -10,18 +10,18 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
-from cm3leon_jax.interop.folder import DESCRIPTION_FILE, PARAMS_FOLDER, described
+from cm3leon_jax.interop.folder import PARAMS_FOLDER, read_description
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.decoder import Params, abstract_params, logical_axes
 from cm3leon_jax.model.partitioning import UNPARTITIONED, Partitioning
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import Path, as_path, read_json
+from cm3leon_jax.runtime.files import Path, as_path
 from cm3leon_jax.runtime.model_folder import unflatten
 from cm3leon_jax.runtime.tensor_stream import StoredTensor
 from cm3leon_jax.vocabulary import Vocabulary
 
 
-def write_orbax(folder: pathlib.Path, stored: dict[str, StoredTensor], *, dtype: str = "float32") -> None:
+def write_orbax(folder: pathlib.Path, stored: dict[str, StoredTensor], *, dtype: str) -> None:
     """Writes `params/` into an existing folder: a nested dict of arrays, named as in `model/layers.py`.
 
     Orbax writes what is in memory: a float32 parameter is mapped there from its file, one of bfloat16 is made there.
@@ -42,12 +42,7 @@ def read_orbax(directory: Path, partitioning: Partitioning = UNPARTITIONED) -> t
     Raises `UserError` where the folder is not what `write_orbax` and `cm3leon.json` made.
     """
     path = as_path(directory)
-    where = path / DESCRIPTION_FILE
-    fields, vocabulary = described(read_json(where, what="description", make_with="cm3leon export"), str(where))
-    try:
-        config = DecoderConfig(**fields)
-    except TypeError as error:
-        raise UserError(f"{where} is of another version ({error}); export the decoder again") from None
+    config, vocabulary = read_description(path)
     shardings = jax.tree.map(lambda _: SingleDeviceSharding(jax.devices()[0]), abstract_params(config))
     if partitioning.mesh is not None:
         shardings = partitioning.tree(logical_axes(config))

@@ -54,7 +54,7 @@ class StoredTensor:
         return found.reshape(stop - start, *self.shape[1:])
 
     def all(self) -> np.ndarray:
-        return self.rows(0, self.shape[0]) if self.shape else np.fromfile(self.file, self.dtype, 1, offset=self.offset)
+        return self.rows(0, self.shape[0])
 
     def chunks(self) -> Iterator[np.ndarray]:
         """All rows, a few MiB at a time."""

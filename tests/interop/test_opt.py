@@ -222,6 +222,17 @@ def test_a_model_of_this_package_is_not_imported(tmp_path, model, capsys):
     assert "is a decoder of this package already" in capsys.readouterr().err and not (tmp_path / "back").exists()
 
 
+def test_imported_again_there_is_nothing_to_do_until_the_file_changes(tmp_path, model, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert export(model, "opt") == 0
+    for _ in range(2):  # the result lies beside the file
+        assert import_("opt/model.safetensors", "opt/back") == 0
+    assert "nothing to do" in capsys.readouterr().out
+    os.utime("opt/model.safetensors", (1, 1))
+    assert import_("opt/model.safetensors", "opt/back") == 2
+    assert "made with other settings (files" in capsys.readouterr().err
+
+
 def test_a_missing_shard_is_named(tmp_path, model, capsys):
     assert export(model, tmp_path / "opt", "--shard_gb=0.00001") == 0
     next(iter(sorted((tmp_path / "opt").glob("*.safetensors")))).unlink()

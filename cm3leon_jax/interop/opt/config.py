@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from cm3leon_jax.model.config import DecoderConfig
@@ -54,8 +55,8 @@ def opt_config(config: DecoderConfig, dtype: str) -> dict[str, Any]:
     }
 
 
-def decoder_config(values: Any, where: str, **others: Any) -> DecoderConfig:
-    """The decoder that a `config.json` describes; `others` are settings that it does not hold.
+def decoder_config(values: Any, where: str, described: DecoderConfig | None = None) -> DecoderConfig:
+    """The decoder that a `config.json` describes; settings that it does not hold are those of `described`.
 
     Raises `UserError` for one that our decoder is not.
     """
@@ -71,6 +72,7 @@ def decoder_config(values: Any, where: str, **others: Any) -> DecoderConfig:
     for name, wanted in (("word_embed_proj_dim", sizes["d_model"]), ("ffn_dim", 4 * sizes["d_model"])):
         if values.get(name, wanted) != wanted:
             raise UserError(f"{where} has {name} = {values[name]!r} where {wanted} is due: our decoders have no other")
+    others = dataclasses.asdict(described) if described else {}
     return DecoderConfig(**others | sizes | {"activation": values.get("activation_function", "relu")})
 
 

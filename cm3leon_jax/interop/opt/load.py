@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cm3leon_jax.interop.folder import DESCRIPTION_FILE, described
+from cm3leon_jax.interop.folder import DESCRIPTION_FILE, read_description
 from cm3leon_jax.interop.opt.config import decoder_config
 from cm3leon_jax.interop.opt.names import POSITIONS, ROWS_BEFORE_POSITIONS, TIED, TOKENS, opt_shapes, places
 from cm3leon_jax.interop.opt.vocabulary import extended_rows, same_rows, their_tokens
@@ -39,13 +39,9 @@ class Opened:
 def open_opt(weights: Path) -> Opened:
     """An OPT that `cm3leon export` wrote, or that was trained further from there. Raises `UserError`."""
     path = find_weights(weights)
-    where = path.parent / DESCRIPTION_FILE
-    fields, vocabulary = described(read_json(where, what="description", make_with="cm3leon export"), str(where))
-    file = path.parent / CONFIG_FILE
-    try:
-        config = decoder_config(_settings(path), str(file), **fields)
-    except TypeError as error:
-        raise UserError(f"{where} is of another version ({error}); export the decoder again") from None
+    described, vocabulary = read_description(path.parent)
+    where, file = path.parent / DESCRIPTION_FILE, path.parent / CONFIG_FILE
+    config = decoder_config(_settings(path), str(file), described)
     if config.vocab_size != vocabulary.size:
         raise UserError(
             f"{file} has {config.vocab_size} ids, and {where} describes {vocabulary.size}; take both of one"

@@ -113,7 +113,7 @@ def sorting_draw(rule: str, logits_SxBxV: jax.Array, keys_B: jax.Array) -> tuple
         bar_Bx1 = jax.lax.top_k(cond, CONFIG.cdk_k)[0].min(axis=-1, keepdims=True)  # sliced, it is slow on CPUs
         scores = rules.contrast(cond, uncond, bar_Bx1, CONFIG.settings())
     else:
-        mixed = rules.guide(cond, uncond, CONFIG.guidance_scale) if rule == "guided" else cond
+        mixed = rules.guide((cond, uncond), CONFIG.guidance_scale, 0.0) if rule == "guided" else cond
         scores = mixed / CONFIG.temperature
         descending = jnp.sort(scores, axis=-1, descending=True)
         kept = jnp.cumsum(jax.nn.softmax(descending), axis=-1) < CONFIG.top_p

@@ -35,6 +35,7 @@ _CONFIGS = {
     "LoopConfig": "runtime.settings",
     "StepConfig": "training.step",
     "SamplingConfig": "sampling.rules",
+    "PrecisionConfig": "sampling.weights",
     "EvaluationConfig": "evaluation.config",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cm3leon_jax.evaluation.config import EvaluationConfig
 from cm3leon_jax.sampling.rules import SamplingConfig
+from cm3leon_jax.sampling.weights import PrecisionConfig
 
 
 def evaluate(
@@ -15,6 +16,7 @@ def evaluate(
     retriever: str,
     directory: str,
     sampling: SamplingConfig,
+    precision: PrecisionConfig,
     config: EvaluationConfig,
     split: str = "test",
 ) -> None:
@@ -37,7 +39,9 @@ def evaluate(
     data = PreparedData(prepared)
 
     def work() -> None:
-        generator = Generator.load(decoder, text_tokenizer, image_tokenizer, retriever=retriever, prepared=prepared)
+        generator = Generator.load(
+            decoder, text_tokenizer, image_tokenizer, retriever=retriever, prepared=prepared, precision=precision
+        )
         tokenizer = generator.image_tokenizer
         examples = held_out_scenes(open_source(source).split(split), config.examples, tokenizer.resolution)
         results = evaluate_scenes(
@@ -66,6 +70,7 @@ def evaluate(
             "decoder": model_fingerprint(decoder),
             "prepared": data.fingerprint,
             "sampling": sampling,
+            "precision": precision,
             "config": config,
             "split": split,
         },

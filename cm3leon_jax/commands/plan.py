@@ -7,6 +7,7 @@ from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.partitioning import AxisRules, MeshConfig
 from cm3leon_jax.runtime.hardware import HardwareConfig
 from cm3leon_jax.runtime.settings import LoopConfig
+from cm3leon_jax.sampling.weights import PrecisionConfig
 from cm3leon_jax.training.optimizer import OptimizerConfig
 from cm3leon_jax.training.step import StepConfig
 
@@ -21,6 +22,7 @@ def plan(
     stream: StreamConfig,
     pretraining: PretrainingConfig,
     loop: LoopConfig,
+    precision: PrecisionConfig,
     slice: str = "",
     search: bool = False,
     sampler: bool = False,
@@ -35,8 +37,8 @@ def plan(
     --slice TYPE plans for another slice than the hardware file's; --search looks for the fastest rows at once, remat
     policy and mesh that fit; --json FILE keeps the plan. What does not fit is planned with the smallest change that
     makes it fit, and ends with status 2. --sampler plans the sampling program as well: --sampler_rows images drawn at
-    once by each copy of the model, a copy on --sampler_tensor chips (0: as few as it fits). How the
-    estimates are made, and where they fail: docs/planning.md."""
+    once by each copy of the model, a copy on --sampler_tensor chips (0: as few as it fits), with weights and cache as
+    PrecisionConfig says. How the estimates are made, and where they fail: docs/planning.md."""
     import pathlib
 
     import jax
@@ -89,7 +91,12 @@ def plan(
     if sampler:
         print("\nCompiling the sampling program …", flush=True)
         planned = PlannedSampler(
-            model, sampler_tensor, sampler_rows, prompt=model.max_length - IMAGE_TOKENS, compiler_options=options
+            model,
+            sampler_tensor,
+            sampler_rows,
+            prompt=model.max_length - IMAGE_TOKENS,
+            precision=precision,
+            compiler_options=options,
         )
         found["sampler"] = plan_sampler(planned, target)
         print(describe_sampler(found["sampler"]))

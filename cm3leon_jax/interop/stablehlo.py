@@ -21,9 +21,10 @@ from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import write_json
 from cm3leon_jax.runtime.model_folder import WEIGHTS_FILE, flatten, unflatten
 from cm3leon_jax.runtime.tensor_stream import NewTensor, StoredTensor, write_tensors
-from cm3leon_jax.sampling.loop import decode
+from cm3leon_jax.sampling.loop import Batch, decode
 from cm3leon_jax.sampling.prompts import DRAW, IMAGE
 from cm3leon_jax.sampling.rules import MIXED, TWO_STREAMS, SamplingConfig
+from cm3leon_jax.sampling.weights import sampling_params
 from cm3leon_jax.vocabulary import Vocabulary
 
 PROGRAM_FILE = "sampler.stablehlo"
@@ -115,8 +116,7 @@ def sampler_inputs(shape: SamplerShape, streams: int) -> dict[str, jax.ShapeDtyp
         "positions": jax.ShapeDtypeStruct(per_token, int32),  # of the tokens: 0, 1, 2, … unless cm3leon.json says else
         "lengths": jax.ShapeDtypeStruct(per_stream, int32),  # of the prompts
         "next": jax.ShapeDtypeStruct(per_stream, int32),  # position of the first code: the length, likewise
-        "seeds": jax.ShapeDtypeStruct((shape.batch, 2), jnp.uint32),  # the prompt's own number, and the sample's
-        "seed": jax.ShapeDtypeStruct((), jnp.uint32),
+        "seeds": jax.ShapeDtypeStruct((shape.batch, 3), jnp.uint32),  # a seed, the prompt's own number, the sample's
     }
 
 
@@ -134,14 +134,13 @@ def draw_images(
 ) -> tuple[jax.Array, jax.Array]:
     """The sampling loop for whole images -> codes int32 [B, T] and their log-probabilities float32 [B]."""
     rows, streams = inputs["lengths"].shape
-    batch = {name: value for name, value in inputs.items() if name != "seed"}
-    batch["forced"] = jnp.full((rows, streams, image_tokens), DRAW, jnp.int32)
+    batch: Batch = dict(inputs)
+    batch["template"] = jnp.full((rows, streams, image_tokens), DRAW, jnp.int32)
     batch["steps"] = jnp.full(rows, image_tokens, jnp.int32)
+    batch["settings"] = {name: jnp.broadcast_to(value, (rows, 1)) for name, value in settings.items()}
     ids, logprob = decode(
-        unflatten(params),
+        sampling_params(unflatten(params), config=config, partitioning=partitioning),
         batch,
-        inputs["seed"],
-        settings,
         config=config,
         vocabulary=vocabulary,
         draws=IMAGE,

@@ -66,15 +66,3 @@ def reference_attention(
     scores_BxHxLxM = jnp.einsum("blhk,bmhk->bhlm", q, k)
     weights_BxHxLxM = jax.nn.softmax(jnp.where(seen, scores_BxHxLxM, -jnp.inf), axis=-1)
     return jnp.einsum("bhlm,bmhk->blhk", weights_BxHxLxM, v).astype(q_BxLxHxK.dtype)
-
-
-def one_query_attention(
-    q_Bx1xHxK: jax.Array, keys_BxHxSxK: jax.Array, values_BxHxSxK: jax.Array, seen_BxS: jax.Array
-) -> jax.Array:
-    """Attention of one new token, its query scaled, over a cache's slots where `seen`: [B, 1, H, K] in q's dtype."""
-    q_BxHx1xK = q_Bx1xHxK.swapaxes(1, 2).astype(keys_BxHxSxK.dtype)
-    scores = jnp.einsum("bhqk,bhsk->bhqs", q_BxHx1xK, keys_BxHxSxK, preferred_element_type=jnp.float32)
-    scores = jnp.where(seen_BxS[:, None, None], scores, -jnp.inf)
-    weights_BxHx1xS = jax.nn.softmax(scores, axis=-1).astype(values_BxHxSxK.dtype)
-    o_BxHx1xK = jnp.einsum("bhqs,bhsk->bhqk", weights_BxHx1xS, values_BxHxSxK, preferred_element_type=jnp.float32)
-    return o_BxHx1xK.swapaxes(1, 2).astype(q_Bx1xHxK.dtype)

@@ -3,6 +3,9 @@
 Slots are not positions. A prompt right-padded to P tokens fills slots 0 … P-1; the token of decoding step t goes to
 slot P + t in *every* row, so that a step writes one slice instead of scattering rows. A row sees the slots of its own
 prompt (`slot < length`) and those decoded since (`P <= slot <= P + t`).
+
+Rows that begin alike (the same retrieved documents, in both streams and all samples of a prompt) can share that
+beginning: it is run once a group of rows (`prefill_shared`), and its keys are kept and read once for all of them.
 """
 
 from __future__ import annotations
@@ -12,41 +15,52 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from cm3leon_jax.model.attention import causal_attention, one_query_attention
+from cm3leon_jax.model.attention import causal_attention
+from cm3leon_jax.model.attention_cached import Part, Shared, cached_attention, prompt_attention
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.decoder import Params, embed, run_layers
+from cm3leon_jax.model.int8 import Int8
 from cm3leon_jax.model.partitioning import UNPARTITIONED, Partitioning
 
 # keys, values: [N, B, H, slots, K], as one array when layers are scanned and as a list of layers when unrolled (then
-# each layer's buffer is updated in place); lengths: int32 [B]; prompt, used: int32 scalars, slots filled so far.
+# each layer's buffer is updated in place), or that as Int8 with a scale for each slot; lengths: int32 [B]; prompt,
+# used: int32 scalars, slots filled so far; shared: of what rows have in common, keys, values and lengths likewise, with
+# groups in the place of rows, or nothing.
 Cache = dict[str, Any]
+
+CACHE_DTYPES = ("float32", "bfloat16", "int8")
 
 
 def init_cache(
     config: DecoderConfig,
     batch: int,
     length: int,
-    dtype: Any = None,
+    dtype: str | None = None,
     *,
+    shared: Cache | None = None,
     partitioning: Partitioning = UNPARTITIONED,
 ) -> Cache:
     """An empty cache of `length` slots: the longest prompt, padded, plus the tokens to be decoded after it.
 
-    In the compute dtype unless told, but on a CPU in float32: attention over bfloat16 takes six times as long there.
-    Split as the batch and the heads are.
+    `dtype` is one of `CACHE_DTYPES`; by default the compute dtype, but on a CPU float32: attention over bfloat16 takes
+    six times as long there. `shared` is what `prefill_shared` gave, of the same type. Split as the batch and the heads
+    are.
     """
     shape = (batch, config.num_heads, length, config.head_dim)
-    if dtype is None:
-        dtype = jnp.float32 if partitioning.platform == "cpu" else config.dtype
+    dtype = dtype or ("float32" if partitioning.platform == "cpu" else config.compute_dtype)
+
+    def empty(leading: tuple[int, ...], *axes: str | None) -> Any:
+        def zeros(width: int, dtype: str) -> jax.Array:
+            return partitioning.constrain(jnp.zeros((*leading, *shape[:-1], width), dtype), *axes)
+
+        if dtype == "int8":
+            return Int8(zeros(config.head_dim, "int8"), zeros(1, "float32"))
+        return zeros(config.head_dim, dtype)
 
     def buffers() -> Any:
         if config.stack == "scan":
-            empty = jnp.zeros((config.num_layers, *shape), dtype)
-            return partitioning.constrain(empty, "layers", "batch", "heads", None, None)
-        return [
-            partitioning.constrain(jnp.zeros(shape, dtype), "batch", "heads", None, None)
-            for _ in range(config.num_layers)
-        ]
+            return empty((config.num_layers,), "layers", "batch", "heads", None, None)
+        return [empty((), "batch", "heads", None, None) for _ in range(config.num_layers)]
 
     zero = jnp.zeros((), jnp.int32)
     return {
@@ -55,7 +69,28 @@ def init_cache(
         "lengths": jnp.zeros(batch, jnp.int32),
         "prompt": zero,
         "used": zero,
+        "shared": shared,
     }
+
+
+def prefill_shared(
+    params: Params,
+    tokens_GxP: jax.Array,
+    lengths_G: jax.Array,
+    *,
+    config: DecoderConfig,
+    positions_GxP: jax.Array | None = None,
+    dtype: str | None = None,
+    partitioning: Partitioning = UNPARTITIONED,
+) -> Cache:
+    """Runs right-padded beginnings of prompts -> what `init_cache` takes as `shared`. Row b of B belongs to group
+    b // (B / G)."""
+    groups, slots = tokens_GxP.shape
+    cache = init_cache(config, groups, slots, dtype, partitioning=partitioning)
+    _, cache = prefill(
+        params, cache, tokens_GxP, lengths_G, config=config, positions_BxP=positions_GxP, partitioning=partitioning
+    )
+    return {name: cache[name] for name in ("keys", "values", "lengths")}
 
 
 def prefill(
@@ -70,24 +105,30 @@ def prefill(
 ) -> tuple[jax.Array, Cache]:
     """Runs right-padded prompts of `lengths_B` (at least 1) tokens -> (hidden [B, D] at each one's last token, cache).
 
-    The cache may hold anything before; its slots from P on are free afterwards.
+    What is shared is not among the tokens. Positions are counted from 0, or behind what is shared, if they are not
+    given. The cache may hold anything before; its slots from P on are free afterwards.
     """
     batch, padded = tokens_BxP.shape
+    shared = cache["shared"]
 
     def attend(q, k, v, buffers, layer):
-        keys, values = (_write(buffer, layer, 0, x.swapaxes(1, 2)) for buffer, x in zip(buffers, (k, v), strict=True))
-        mixed = causal_attention(q, k, v, implementation=config.attention, partitioning=partitioning)
-        return mixed, (keys, values)
+        buffers = tuple(_write(buffer, layer, 0, x) for buffer, x in zip(buffers, (k, v), strict=True))
+        if shared is None:
+            return causal_attention(q, k, v, implementation=config.attention, partitioning=partitioning), buffers
+        return prompt_attention(q, k, v, _shared(shared, layer)), buffers
 
     if positions_BxP is None:
-        positions_BxP = jnp.broadcast_to(jnp.arange(padded), (batch, padded))
+        first_B = jnp.zeros(batch, jnp.int32)
+        if shared is not None:
+            first_B = jnp.repeat(shared["lengths"], batch // len(shared["lengths"]))
+        positions_BxP = first_B[:, None] + jnp.arange(padded)
     x_BxPxD = embed(params, tokens_BxP, positions_BxP, config, partitioning)
     hidden_BxPxD, (keys, values) = run_layers(
         params, x_BxPxD, attend, (cache["keys"], cache["values"]), config=config, partitioning=partitioning
     )
     used = jnp.full((), padded, jnp.int32)
-    cache = {"keys": keys, "values": values, "lengths": lengths_B.astype(jnp.int32), "prompt": used, "used": used}
-    return jnp.take_along_axis(hidden_BxPxD, (lengths_B - 1)[:, None, None], axis=1)[:, 0], cache
+    filled = {"keys": keys, "values": values, "lengths": lengths_B.astype(jnp.int32), "prompt": used, "used": used}
+    return jnp.take_along_axis(hidden_BxPxD, (lengths_B - 1)[:, None, None], axis=1)[:, 0], cache | filled
 
 
 def decode_step(
@@ -101,20 +142,20 @@ def decode_step(
 ) -> tuple[jax.Array, Cache]:
     """One more token in every row -> (hidden [B, D] at it, cache).
 
-    `positions_B` are the tokens' places in their sequences: in step t usually `lengths_B + t`. They choose the learned
-    positions alone; a row sees its whole prompt and every token decoded since, whatever they say.
+    `positions_B` are the tokens' places in their sequences: in step t usually `lengths_B + t`, and behind what is
+    shared. They choose the learned positions alone; a row sees its whole prompt and every token decoded since,
+    whatever they say.
     """
-    used = cache["used"]
+    used, shared = cache["used"], cache["shared"]
 
     def attend(q, k, v, buffers, layer):
-        keys, values = (
-            _write(buffer, layer, used, x.swapaxes(1, 2)) for buffer, x in zip(buffers, (k, v), strict=True)
-        )
-        keys_BxHxSxK, values_BxHxSxK = _read(keys, layer), _read(values, layer)
-        slots = jnp.arange(keys_BxHxSxK.shape[2])
+        buffers = tuple(_write(buffer, layer, used, x) for buffer, x in zip(buffers, (k, v), strict=True))
+        own = Part(*(_layer(buffer, layer) for buffer in buffers))
+        slots = jnp.arange(own.keys_BxHxSxK.shape[2])
         decoded = (slots >= cache["prompt"]) & (slots <= used)
         seen_BxS = (slots < cache["lengths"][:, None]) | decoded
-        return one_query_attention(q, keys_BxHxSxK, values_BxHxSxK, seen_BxS), (keys, values)
+        common = None if shared is None else _shared(shared, layer)
+        return cached_attention(q, own, seen_BxS[:, None], common), buffers
 
     x_Bx1xD = embed(params, tokens_B[:, None], positions_B[:, None], config, partitioning)
     hidden_Bx1xD, (keys, values) = run_layers(
@@ -123,13 +164,26 @@ def decode_step(
     return hidden_Bx1xD[:, 0], cache | {"keys": keys, "values": values, "used": used + 1}
 
 
-def _write(buffer: Any, layer: Any, slot: Any, new_BxHxPxK: jax.Array) -> Any:
+def _write(buffer: Any, layer: Any, slot: Any, new_BxPxHxK: jax.Array) -> Any:
     """Puts P tokens of one layer at `slot`."""
     if isinstance(buffer, list):
-        new = jax.lax.dynamic_update_slice(buffer[layer], new_BxHxPxK.astype(buffer[layer].dtype), (0, 0, slot, 0))
-        return [*buffer[:layer], new, *buffer[layer + 1 :]]
-    return jax.lax.dynamic_update_slice(buffer, new_BxHxPxK.astype(buffer.dtype)[None], (layer, 0, 0, slot, 0))
+        return [*buffer[:layer], _put(buffer[layer], (0, 0, slot, 0), new_BxPxHxK), *buffer[layer + 1 :]]
+    return _put(buffer, (layer, 0, 0, slot, 0), new_BxPxHxK)
 
 
-def _read(buffer: Any, layer: Any) -> jax.Array:
+def _put(buffer: Any, place: tuple, new_BxPxHxK: jax.Array) -> Any:
+    new: Any = new_BxPxHxK.swapaxes(1, 2)
+    if isinstance(buffer, Int8):
+        new = Int8.of(new, axis=-1)
+    leading = (None,) * (len(place) - 4)
+    return jax.tree.map(
+        lambda old, x: jax.lax.dynamic_update_slice(old, x.astype(old.dtype)[(*leading, ...)], place), buffer, new
+    )
+
+
+def _shared(shared: Cache, layer: Any) -> Shared:
+    return Shared(Part(_layer(shared["keys"], layer), _layer(shared["values"], layer)), shared["lengths"])
+
+
+def _layer(buffer: Any, layer: Any) -> Any:
     return buffer[layer]

@@ -16,6 +16,7 @@ from flax import nnx
 
 from cm3leon_jax.model.attention import causal_attention
 from cm3leon_jax.model.config import DecoderConfig
+from cm3leon_jax.model.int8 import Int8
 from cm3leon_jax.model.layers import Embedding, Layers, layer_norm
 from cm3leon_jax.model.partitioning import UNPARTITIONED, Partitioning
 from cm3leon_jax.model.remat import named, rematerialized
@@ -154,4 +155,10 @@ def logits(
     if rows is not None:
         table_VxD = table_VxD[rows[0] : rows[1]]
     with jax.named_scope("logits"):
-        return jnp.einsum("...d,vd->...v", hidden, table_VxD.astype(config.dtype), preferred_element_type=jnp.float32)
+        if isinstance(table_VxD, Int8):
+            return _products_with_rows(hidden, table_VxD.data, config) * table_VxD.scales[:, 0]
+        return _products_with_rows(hidden, table_VxD, config)
+
+
+def _products_with_rows(hidden: jax.Array, table_VxD: jax.Array, config: DecoderConfig) -> jax.Array:
+    return jnp.einsum("...d,vd->...v", hidden, table_VxD.astype(config.dtype), preferred_element_type=jnp.float32)

@@ -13,31 +13,40 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from cm3leon_jax.model.int8 import Int8
 from cm3leon_jax.model.partitioning import UNSPLIT, WeightLayout
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def linear(x: jax.Array, weight: jax.Array, contracted: int = 1, layout: WeightLayout = UNSPLIT) -> jax.Array:
-    """x times a float32 weight over x's last `contracted` axes, which are the weight's first, in x's dtype.
+def linear(x: jax.Array, weight: jax.Array | Int8, contracted: int = 1, layout: WeightLayout = UNSPLIT) -> jax.Array:
+    """x times a weight over x's last `contracted` axes, which are the weight's first, in x's dtype.
 
     [B, L, D] × [D, F] -> [B, L, F]; [B, L, D] × [D, H, K] -> [B, L, H, K]; with `contracted` = 2, [B, L, H, K] ×
     [H, K, D] -> [B, L, D]. Accumulated in float32; the weight's gradient is float32. `layout` says how the weight is
-    split over a mesh: it is gathered in x's dtype, and each device keeps its share of the gradient's sum.
+    split over a mesh: it is gathered in x's dtype, and each device keeps its share of the gradient's sum. A weight in
+    int8 has a scale for each output, by which the product is multiplied; it has no gradient.
     """
+    if isinstance(weight, Int8):
+        scales = weight.scales.reshape(weight.shape[contracted:])
+        return (_product(x, weight.data.astype(x.dtype), contracted, 0, jnp.float32) * scales).astype(x.dtype)
+    return _linear(x, weight, contracted, layout)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _linear(x: jax.Array, weight: jax.Array, contracted: int, layout: WeightLayout) -> jax.Array:
     return _product(x, layout.gathered(weight.astype(x.dtype)), contracted, 0)
 
 
-def _product(x: jax.Array, weight: jax.Array, contracted: int, first: int) -> jax.Array:
-    """Over x's last `contracted` axes and the weight's from `first` on."""
+def _product(x: jax.Array, weight: jax.Array, contracted: int, first: int, dtype: Any = None) -> jax.Array:
+    """Over x's last `contracted` axes and the weight's from `first` on, in `dtype`, or x's."""
     left, right = tuple(range(x.ndim - contracted, x.ndim)), tuple(range(first, first + contracted))
     product = jax.lax.dot_general(x, weight, ((left, right), ((), ())), preferred_element_type=jnp.float32)
-    return product.astype(x.dtype)
+    return product.astype(dtype or x.dtype)
 
 
 def _linear_forward(
     x: jax.Array, weight: jax.Array, contracted: int, layout: WeightLayout
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return linear(x, weight, contracted, layout), (x, weight)
+    return _linear(x, weight, contracted, layout), (x, weight)
 
 
 def _linear_backward(
@@ -52,12 +61,19 @@ def _linear_backward(
     return dx.astype(x.dtype), gradient.astype(weight.dtype)
 
 
-linear.defvjp(_linear_forward, _linear_backward)
+_linear.defvjp(_linear_forward, _linear_backward)
+
+
+def lookup(table: jax.Array | Int8, ids: jax.Array, dtype: Any, layout: WeightLayout = UNSPLIT) -> jax.Array:
+    """Rows of a table [V, D], at ids [B, L] -> [B, L, D] in `dtype`; the table's gradient is float32. A table in int8
+    has a scale for each row."""
+    if isinstance(table, Int8):
+        return table[ids].numbers(dtype)
+    return _lookup(table, ids, dtype, layout)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def lookup(table: jax.Array, ids: jax.Array, dtype: Any, layout: WeightLayout = UNSPLIT) -> jax.Array:
-    """Rows of a float32 table [V, D], at ids [B, L] -> [B, L, D] in `dtype`; the table's gradient is float32."""
+def _lookup(table: jax.Array, ids: jax.Array, dtype: Any, layout: WeightLayout) -> jax.Array:
     return layout.gathered(table.astype(dtype))[ids]
 
 
@@ -65,7 +81,7 @@ def _lookup_forward(
     table: jax.Array, ids: jax.Array, dtype: Any, layout: WeightLayout
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     # Nothing of the table is needed but its shape: an array without elements that has it.
-    return lookup(table, ids, dtype, layout), (ids, jnp.zeros((*table.shape, 0), table.dtype))
+    return _lookup(table, ids, dtype, layout), (ids, jnp.zeros((*table.shape, 0), table.dtype))
 
 
 def _lookup_backward(
@@ -80,7 +96,7 @@ def _lookup_backward(
     return layout.summed_over_batch(summed, ids, g).astype(shape.dtype), None
 
 
-lookup.defvjp(_lookup_forward, _lookup_backward)
+_lookup.defvjp(_lookup_forward, _lookup_backward)
 
 
 def weight_gradient(x: jax.Array, g: jax.Array, leading: int) -> jax.Array:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from cm3leon_jax.model.config import DecoderConfig
-from cm3leon_jax.model.decoder import abstract_params, logical_axes
+from cm3leon_jax.model.decoder import abstract_params
 from cm3leon_jax.model.partitioning import AxisRules, MeshConfig, Partitioning, make_mesh
 from cm3leon_jax.planning.chips import GIB, Slice
 from cm3leon_jax.planning.compile import CompiledProgram, DoesNotFit, read_program, slice_devices
@@ -19,6 +19,7 @@ from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.sampling.loop import decode
 from cm3leon_jax.sampling.prompts import IMAGE
 from cm3leon_jax.sampling.rules import TWO_STREAMS, SamplingConfig
+from cm3leon_jax.sampling.weights import AS_COMPUTED, PrecisionConfig, sampling_axes, sampling_params
 from cm3leon_jax.vocabulary import CM3LEON
 
 IMAGE_TOKENS = 1024  # 256 × 256 pixels (CM3Leon §2.1)
@@ -31,9 +32,11 @@ class PlannedSampler:
     model: DecoderConfig
     tensor: int  # chips that hold one copy together: heads, FFN and vocabulary are split over them
     rows: int  # images that a copy draws at once, each with the streams of its rule
-    prompt: int  # tokens: retrieved documents and text
+    prompt: int  # tokens of the retrieved documents, which all streams of an image share
+    text: int = 64  # tokens behind them
     steps: int = IMAGE_TOKENS
     rule: str = "cdk"
+    precision: PrecisionConfig = AS_COMPUTED
     compiler_options: tuple[tuple[str, str], ...] = ()
 
 
@@ -45,29 +48,32 @@ def compile_sampler(run: PlannedSampler, slice_: Slice) -> CompiledProgram:
     partitioning = Partitioning(mesh, rules)
     params = jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        abstract_params(run.model),
-        partitioning.tree(logical_axes(run.model)),
+        _weights(run),
+        partitioning.tree(sampling_axes(run.model, run.precision)),
     )
     rows, streams = run.rows * partitioning.batch_shards, 2 if run.rule in TWO_STREAMS else 1
     array = functools.partial(jax.ShapeDtypeStruct, sharding=partitioning.sharding("batch"))
     batch = {
-        "tokens": array((rows, streams, run.prompt), jnp.int32),
-        "positions": array((rows, streams, run.prompt), jnp.int32),
+        "shared": array((rows, run.prompt), jnp.int32),
+        "shared_positions": array((rows, run.prompt), jnp.int32),
+        "shared_lengths": array((rows,), jnp.int32),
+        "tokens": array((rows, streams, run.text), jnp.int32),
+        "positions": array((rows, streams, run.text), jnp.int32),
         "lengths": array((rows, streams), jnp.int32),
         "next": array((rows, streams), jnp.int32),
-        "forced": array((rows, streams, run.steps), jnp.int32),
+        "template": array((rows, streams, run.steps), jnp.int32),
         "steps": array((rows,), jnp.int32),
-        "seeds": array((rows, 2), jnp.uint32),
+        "seeds": array((rows, 3), jnp.uint32),
+        "settings": {name: array((rows, 1), jnp.float32) for name in SamplingConfig(rule=run.rule).settings()},
     }
     lowered = decode.lower(
         params,
         batch,
-        jax.ShapeDtypeStruct((), jnp.uint32),
-        SamplingConfig(rule=run.rule).settings(),
         config=run.model,
         vocabulary=CM3LEON,
         draws=IMAGE,
         rule=run.rule,
+        precision=run.precision,
         partitioning=partitioning,
     )
     # The loop ends when the longest row does: here, after an image's tokens.
@@ -102,7 +108,8 @@ def describe_sampler(plan: dict[str, Any]) -> str:
         (
             "sampling",
             f"{plan['copies']} copies of the model on {plan['tensor']} chip(s) each, {plan['rows']} images at once by "
-            f"{plan['rule']}, {plan['prompt']:,} tokens before {plan['steps']:,}",
+            f"{plan['rule']}, {plan['prompt']:,} tokens before {plan['steps']:,}, {plan['weights']} weights, "
+            f"{plan['cache']} cache",
         ),
         (
             "memory a chip",
@@ -119,11 +126,17 @@ def describe_sampler(plan: dict[str, Any]) -> str:
 
 
 def _check_weights(run: PlannedSampler, slice_: Slice) -> None:
-    """DoesNotFit where the weights alone, float32, are too large: known without compiling."""
-    leaves = jax.tree.leaves(abstract_params(run.model))
+    """DoesNotFit where the weights alone are too large: known without compiling."""
+    leaves = jax.tree.leaves(_weights(run))
     weights = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) // run.tensor
     if weights > slice_.chip.usable_hbm_bytes:
         raise DoesNotFit(weights, slice_.chip.usable_hbm_bytes)
+
+
+def _weights(run: PlannedSampler) -> Any:
+    """Their shapes, as the program reads them."""
+    prepare = functools.partial(sampling_params, config=run.model, precision=run.precision)
+    return jax.eval_shape(prepare, abstract_params(run.model))
 
 
 def _plan(run: PlannedSampler, slice_: Slice, program: CompiledProgram) -> dict[str, Any]:
@@ -134,7 +147,9 @@ def _plan(run: PlannedSampler, slice_: Slice, program: CompiledProgram) -> dict[
         "copies": copies,
         "tensor": run.tensor,
         "rows": run.rows,
-        "prompt": run.prompt,
+        "prompt": run.prompt + run.text,
+        "weights": run.model.compute_dtype if run.precision.weights == "auto" else run.precision.weights,
+        "cache": run.model.compute_dtype if run.precision.cache == "auto" else run.precision.cache,
         "steps": run.steps,
         "rule": run.rule,
         "hbm_bytes_per_chip": program.peak_bytes,

@@ -3,30 +3,48 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
-import jax
 import numpy as np
 
-from cm3leon_jax.documents import Document
 from cm3leon_jax.model.config import DecoderConfig
-from cm3leon_jax.model.decoder import Params, logical_axes
+from cm3leon_jax.model.decoder import Params
 from cm3leon_jax.model.folder import load_decoder
-from cm3leon_jax.model.partitioning import MeshConfig, Partitioning, make_mesh
+from cm3leon_jax.model.partitioning import Partitioning
 from cm3leon_jax.retrieval.clip.retriever import Retriever
 from cm3leon_jax.retrieval.memory_bank import MemoryBank
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path
 from cm3leon_jax.sampling import best_of, prompts
-from cm3leon_jax.sampling.generate import Generation, generate
+from cm3leon_jax.sampling.generate import Engine, Generation, Watch
 from cm3leon_jax.sampling.library import Library, RetrievedDocument
+from cm3leon_jax.sampling.parts import Part, codes_of, decode_with_holes, prompt_of
 from cm3leon_jax.sampling.prompts import Prompt
 from cm3leon_jax.sampling.rules import SamplingConfig
+from cm3leon_jax.sampling.weights import AS_COMPUTED, PrecisionConfig
 from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
 from cm3leon_jax.tokenizers.text import TextTokenizer
 from cm3leon_jax.vocabulary import Vocabulary
 
 Retrieved = int | Sequence[Sequence[RetrievedDocument]]  # how many documents to retrieve, or those of `retrieve`
+EDIT = "Edit first image following the instruction"  # stands before the picture (CM3Leon §4, InstructPix2Pix)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Drawn:
+    """The documents asked for, with what was drawn: their pictures, uint8 [R, R, 3] each, and their texts."""
+
+    images: list[np.ndarray]
+    texts: list[str]
+    logprob: float  # nats: of what was drawn, under the model with everything given, at temperature 1
+    clip_score: float | None  # cosine of the last picture with its text; None without a retriever, or without either
+
+    @property
+    def score(self) -> float:
+        """What samples of one prompt are ranked by."""
+        return self.logprob if self.clip_score is None else self.clip_score
 
 
 class Generator:
@@ -44,6 +62,7 @@ class Generator:
         library: Library | None = None,
         partitioning: Partitioning | None = None,
         batch_size: int = 64,
+        precision: PrecisionConfig = AS_COMPUTED,
     ):
         """`retriever` chooses the best of several pictures, `library` finds documents; both may be missing.
 
@@ -57,9 +76,9 @@ class Generator:
         self.config, self.vocabulary = config, vocabulary
         self.text_tokenizer, self.image_tokenizer = text_tokenizer, image_tokenizer
         self.retriever, self.library = retriever, library
-        self._partitioning = partitioning or Partitioning(make_mesh(MeshConfig()))
-        self._params = self._placed(params)
-        self._batch_size = batch_size
+        self._engine = Engine(
+            params, config, vocabulary, precision=precision, batch_size=batch_size, partitioning=partitioning
+        )
 
     @classmethod
     def load(
@@ -70,37 +89,122 @@ class Generator:
         *,
         retriever: Path | None = None,
         prepared: Path | None = None,
-        partitioning: Partitioning | None = None,
-        batch_size: int = 64,
+        **options: Any,
     ) -> Generator:
         """Reads model folders. Documents can be retrieved with `prepared` data and the `retriever` that it was made
-        with. Raises `UserError`."""
+        with. `options` are those of the constructor. Raises `UserError`."""
         text, image = TextTokenizer.load(text_tokenizer), ImageTokenizer.load(image_tokenizer)
         encoder = Retriever.load(retriever) if retriever else None
-        return cls(
-            *load_decoder(decoder),
-            text,
-            image,
-            retriever=encoder,
-            library=_open_library(prepared, encoder, text, image) if prepared else None,
-            partitioning=partitioning,
-            batch_size=batch_size,
-        )
+        library = _open_library(prepared, encoder, text, image) if prepared else None
+        return cls(*load_decoder(decoder), text, image, retriever=encoder, library=library, **options)
 
     def with_params(self, params: Params) -> Generator:
         """The same with other weights: for samples during training."""
         other = copy.copy(self)
-        other._params = self._placed(params)
+        other._engine = self._engine.with_params(params)
         return other
-
-    def _placed(self, params: Params) -> Params:
-        return jax.device_put(params, self._partitioning.tree(logical_axes(self.config)))
 
     def retrieve(self, texts: Sequence[str], count: int) -> list[list[RetrievedDocument]]:
         """For each text at most `count` documents of the memory bank, best first."""
         if count and self.library is None:
             raise UserError("documents are retrieved from prepared data with its retriever: name both, or retrieve 0")
         return self.library.retrieve(texts, count) if self.library else [[] for _ in texts]
+
+    # What is asked for, as prompts of the engine: `run` draws any of them together.
+
+    def ask(self, parts: Sequence[Part]) -> Prompt:
+        """Texts, pictures, whole documents and holes, in order -> a prompt: see `sampling/parts.py`."""
+        return prompt_of(parts, self.text_tokenizer, self.image_tokenizer, self.vocabulary)
+
+    def ask_text_to_image(self, text: str, retrieved: Sequence[RetrievedDocument] = ()) -> Prompt:
+        """A picture of the text."""
+        return prompts.text_to_image(
+            self.text_tokenizer.encode(text),
+            [found.document for found in retrieved],
+            image_tokens=self.image_tokenizer.tokens_per_image,
+            vocabulary=self.vocabulary,
+        )
+
+    def ask_image_to_text(self, image: np.ndarray, max_text: int = 64) -> Prompt:
+        """A text of at most `max_text` tokens about the picture, or about that of its codes."""
+        codes = codes_of(image, self.image_tokenizer)
+        return prompts.image_to_text(codes, [], max_text=max_text, vocabulary=self.vocabulary)
+
+    def ask_fill_image(
+        self, text: str, image: np.ndarray, hidden: np.ndarray, retrieved: Sequence[RetrievedDocument] = ()
+    ) -> Prompt:
+        """The picture with the cells of its token grid that are `hidden` (bool [rows, columns], see `hidden_cells`)
+        drawn anew, given the rest of it and the text."""
+        if np.shape(hidden) != tuple(self.image_tokenizer.grid):
+            raise UserError(f"the mask is {np.shape(hidden)}; it must be {tuple(self.image_tokenizer.grid)}")
+        return prompts.fill_image(
+            self.text_tokenizer.encode(text),
+            codes_of(image, self.image_tokenizer),
+            np.reshape(hidden, -1),
+            [found.document for found in retrieved],
+            vocabulary=self.vocabulary,
+        )
+
+    def ask_edit_image(self, instruction: str, image: np.ndarray) -> Prompt:
+        """The picture, changed as the instruction says."""
+        return prompts.edit_image(
+            self.text_tokenizer.encode(instruction),
+            codes_of(image, self.image_tokenizer),
+            task=self.text_tokenizer.encode(EDIT),
+            image_tokens=self.image_tokenizer.tokens_per_image,
+            vocabulary=self.vocabulary,
+        )
+
+    def run(
+        self,
+        asked: Sequence[Prompt],
+        samplings: SamplingConfig | Sequence[SamplingConfig] | None = None,
+        samples: int | Sequence[int] = 1,
+        *,
+        label: str | None = None,
+        watch: Watch | None = None,
+    ) -> list[list[Generation]]:
+        """For each prompt its samples, best of which nobody has chosen yet. The options are those of `Engine.draw`."""
+        every = self.image_tokenizer.grid[1]  # a row of pictures
+        return self._engine.draw(
+            asked, samplings or SamplingConfig(), samples=samples, label=label, watch=watch, every=every
+        )
+
+    def picture(self, generation: Generation) -> np.ndarray:
+        """The last document's picture, uint8 [R, R, 3]; of an unfinished one, what is missing is light grey."""
+        return self.pictures([generation])[0]
+
+    def pictures(self, generations: Sequence[Generation]) -> np.ndarray:
+        """`picture` of each, [N, R, R, 3]."""
+        return decode_with_holes(self.image_tokenizer, [generation.image for generation in generations])
+
+    def text(self, generation: Generation) -> str:
+        """The last document's text."""
+        return self.text_tokenizer.decode(generation.text)
+
+    def generate(
+        self,
+        asked: Sequence[Sequence[Part]],
+        sampling: SamplingConfig | Sequence[SamplingConfig] | None = None,
+        *,
+        samples: int = 1,
+        label: str | None = None,
+    ) -> list[list[Drawn]]:
+        """In one call: for each list of parts (`ask`) its samples, the best first: by CLIP where there is a retriever,
+        and a text and a picture in all of them, else by log-probability."""
+        results = self.run([self.ask(parts) for parts in asked], sampling, samples, label=label)
+        drawn = [[self._drawn(generation) for generation in each] for each in results]
+        return [sorted(each, key=lambda one: -one.score) for each in drawn]
+
+    def _drawn(self, generation: Generation) -> Drawn:
+        documents = generation.documents
+        codes = [document.image for document in documents if len(document.image)]
+        images = list(decode_with_holes(self.image_tokenizer, codes)) if codes else []
+        texts = [self.text_tokenizer.decode(document.text) for document in documents]
+        clip_score = None
+        if self.retriever is not None and len(documents[-1].image) and texts[-1]:
+            clip_score = float(best_of.clip_scores(self.retriever, texts[-1:], images[-1][None, None])[0, 0])
+        return Drawn(images, texts, generation.logprob, clip_score)
 
     def text_to_image(
         self,
@@ -113,15 +217,10 @@ class Generator:
     ) -> np.ndarray:
         """Draws n pictures of each text -> uint8 [N, n, R, R, 3]. With a `label` a progress bar is shown."""
         asked = [
-            prompts.text_to_image(
-                self.text_tokenizer.encode(text),
-                documents,
-                image_tokens=self.image_tokenizer.tokens_per_image,
-                vocabulary=self.vocabulary,
-            )
-            for text, documents in zip(texts, self._documents(texts, retrieved), strict=True)
+            self.ask_text_to_image(text, found)
+            for text, found in zip(texts, self._documents(texts, retrieved), strict=True)
         ]
-        images = self._decoded(self._generate(asked, sampling, n, label))
+        images = self.pictures([one for each in self.run(asked, sampling, n, label=label) for one in each])
         return images.reshape(len(texts), n, *images.shape[1:])
 
     def best_of(self, texts: Sequence[str], pictures: np.ndarray) -> np.ndarray:
@@ -139,12 +238,8 @@ class Generator:
         label: str | None = None,
     ) -> list[str]:
         """uint8 [N, R, R, 3] -> a text each, of at most `max_text` tokens."""
-        asked = [
-            prompts.image_to_text(codes, [], max_text=max_text, vocabulary=self.vocabulary)
-            for codes in self.image_tokenizer.encode(images)
-        ]
-        results = self._generate(asked, sampling, 1, label)
-        return [self.text_tokenizer.decode(result.text) for result in results]
+        asked = [self.ask_image_to_text(codes, max_text) for codes in self.image_tokenizer.encode(images)]
+        return [self.text(one) for (one,) in self.run(asked, sampling, label=label)]
 
     def fill_image(
         self,
@@ -158,40 +253,31 @@ class Generator:
     ) -> np.ndarray:
         """Draws anew the cells of each picture's token grid that are `hidden` (bool [N, rows, columns], see
         `hidden_cells`), given the rest of the picture and the text -> uint8 [N, R, R, 3]."""
-        hidden = np.asarray(hidden, bool)
-        if hidden.shape != (len(texts), *self.image_tokenizer.grid):
-            raise UserError(f"the mask is {hidden.shape}; it must be {(len(texts), *self.image_tokenizer.grid)}")
-        codes, documents = self.image_tokenizer.encode(images), self._documents(texts, retrieved)
         asked = [
-            prompts.fill_image(
-                self.text_tokenizer.encode(text), image, mask.reshape(-1), docs, vocabulary=self.vocabulary
+            self.ask_fill_image(text, codes, mask, found)
+            for text, codes, mask, found in zip(
+                texts, self.image_tokenizer.encode(images), hidden, self._documents(texts, retrieved), strict=True
             )
-            for text, image, mask, docs in zip(texts, codes, hidden, documents, strict=True)
         ]
-        return self._decoded(self._generate(asked, sampling, 1, label))
+        return self.pictures([one for (one,) in self.run(asked, sampling, label=label)])
 
-    def _documents(self, texts: Sequence[str], retrieved: Retrieved) -> list[list[Document]]:
-        found = self.retrieve(texts, retrieved) if isinstance(retrieved, int) else retrieved
-        return [[one.document for one in documents] for documents in found]
+    def edit_image(
+        self,
+        instructions: Sequence[str],
+        images: np.ndarray,
+        *,
+        n: int = 1,
+        sampling: SamplingConfig | None = None,
+        label: str | None = None,
+    ) -> np.ndarray:
+        """Changes each picture as its instruction says, n times -> uint8 [N, n, R, R, 3]."""
+        encoded = self.image_tokenizer.encode(images)
+        asked = [self.ask_edit_image(text, codes) for text, codes in zip(instructions, encoded, strict=True)]
+        edited = self.pictures([one for each in self.run(asked, sampling, n, label=label) for one in each])
+        return edited.reshape(len(asked), n, *edited.shape[1:])
 
-    def _generate(
-        self, asked: Sequence[Prompt], sampling: SamplingConfig | None, samples: int, label: str | None
-    ) -> list[Generation]:
-        return generate(
-            self._params,
-            self.config,
-            self.vocabulary,
-            asked,
-            sampling or SamplingConfig(),
-            samples=samples,
-            batch_size=self._batch_size,
-            partitioning=self._partitioning,
-            label=label,
-        )
-
-    def _decoded(self, results: Sequence[Generation]) -> np.ndarray:
-        codes = np.array([result.image for result in results], np.int32)
-        return self.image_tokenizer.decode(codes.reshape(-1, self.image_tokenizer.tokens_per_image))
+    def _documents(self, texts: Sequence[str], retrieved: Retrieved) -> Sequence[Sequence[RetrievedDocument]]:
+        return self.retrieve(texts, retrieved) if isinstance(retrieved, int) else retrieved
 
 
 def hidden_cells(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:

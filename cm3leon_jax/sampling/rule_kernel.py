@@ -1,6 +1,6 @@
 """The rules as one Pallas kernel for TPU: it reads each logit once and writes the token drawn.
 
-A block of rows, both streams of each, waits in the chip's memory while the kernel passes over it, some thousand tokens
+A block of rows, all streams of each, waits in the chip's memory while the kernel passes over it, some thousand tokens
 of all rows at a time: once for the maxima, once for the sums, 32 times for the threshold (by the bisection of
 `thresholds.py`), once to draw. Constants of a row, which no draw depends on, are left out of scores.
 
@@ -26,8 +26,8 @@ KERNEL_NAME = "sampling_rule"
 _ROWS = 8  # of a block: a TPU register's height; what more rows would save is small beside their computing
 _TOKENS = 1024  # at a time: 8 registers of each value
 _MEMORY_BYTES = 14 * 2**20  # what of the chip's 16 MiB for kernels a block may take
-_SETTINGS = ("temperature", "top_p", "guidance_scale", "cdk_k", "cdk_alpha", "expert_temperature",
-             "amateur_temperature", "score_temperature")  # fmt: skip
+_SETTINGS = ("temperature", "top_p", "guidance_scale", "image_guidance_scale", "cdk_k", "cdk_alpha",
+             "expert_temperature", "amateur_temperature", "score_temperature")  # fmt: skip
 
 
 def fits(streams: int, vocabulary: int) -> bool:
@@ -35,17 +35,23 @@ def fits(streams: int, vocabulary: int) -> bool:
     return _memory_bytes(streams, vocabulary) <= _MEMORY_BYTES
 
 
+def numbers(settings: dict, rows: int) -> jax.Array:
+    """Settings, one number for all rows or float32 [B, 1] -> what `draw_by_kernel` takes, float32 [B, settings]."""
+    columns = (jnp.asarray(settings[name], jnp.float32) for name in _SETTINGS)
+    return jnp.concatenate([jnp.broadcast_to(column, (rows, 1)) for column in columns], axis=1)
+
+
 def draw_by_kernel(
-    rule: str, logits_SxBxV: jax.Array, words_Bx2: jax.Array, settings: dict, *, interpret: bool = False
+    rule: str, logits_SxBxV: jax.Array, words_Bx2: jax.Array, numbers_BxN: jax.Array, *, interpret: bool = False
 ) -> tuple[jax.Array, jax.Array]:
     """Draws a token of each row by `rule` -> its index, int32 [B], and its log-probability in stream 0, float32 [B].
 
-    logits float32 [S, B, V], the stream with the text first, that without it last; words uint32 [B, 2] of the keys.
-    `interpret` runs it anywhere, slowly. Not partitioned: `draw.draw_tokens` gives each device its own rows.
+    logits float32 [S, B, V], the stream with the text first, that without it last; words uint32 [B, 2] of the keys;
+    `numbers` of the settings. `interpret` runs it anywhere, slowly. Not partitioned: `draw.draw_tokens` gives each
+    device its own rows.
     """
     streams, batch, vocabulary = logits_SxBxV.shape
     rows, padded = min(_ROWS, batch), _padded(vocabulary)
-    numbers = jnp.stack([jnp.asarray(settings[name], jnp.float32) for name in _SETTINGS])
     row = pl.BlockSpec((rows, 1), lambda block: (block, 0))
     # Wider than the rows, so that nothing is padded in memory: what lies beyond them is not defined.
     logits = [
@@ -56,7 +62,7 @@ def draw_by_kernel(
         functools.partial(_kernel, rule=rule, vocabulary=vocabulary),
         grid=(pl.cdiv(batch, rows),),
         in_specs=[
-            pl.BlockSpec(memory_space=pltpu.SMEM),
+            pl.BlockSpec((rows, len(_SETTINGS)), lambda block: (block, 0)),
             pl.BlockSpec((rows, 2), lambda block: (block, 0)),
             *logits,
         ],
@@ -67,7 +73,7 @@ def draw_by_kernel(
         compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel",)),
         name=KERNEL_NAME,
         interpret=interpret,
-    )(numbers, words_Bx2, *[logits_SxBxV] * streams)
+    )(numbers_BxN, words_Bx2, *[logits_SxBxV] * streams)
     return index_Bx1[:, 0], log_p_Bx1[:, 0]
 
 
@@ -80,9 +86,9 @@ def _memory_bytes(streams: int, vocabulary: int) -> int:
     return 4 * _padded(vocabulary) * _ROWS * (2 * streams + 2)
 
 
-def _kernel(numbers: Any, words_Rx2: Any, *refs: Any, rule: str, vocabulary: int) -> None:
+def _kernel(numbers_RxN: Any, words_Rx2: Any, *refs: Any, rule: str, vocabulary: int) -> None:
     *logits_RxV, index_Rx1, log_p_Rx1, order_RxV, weights_RxV = refs
-    settings = {name: numbers[place] for place, name in enumerate(_SETTINGS)}
+    settings = {name: numbers_RxN[:, place : place + 1] for place, name in enumerate(_SETTINGS)}
     rows, padded = order_RxV.shape
     zeros = jnp.zeros((rows, _TOKENS), jnp.float32)
     nothing = jnp.full((rows, _TOKENS), -jnp.inf)
@@ -110,7 +116,9 @@ def _kernel(numbers: Any, words_Rx2: Any, *refs: Any, rule: str, vocabulary: int
     def ranked(tokens: Any) -> jax.Array:
         """What the rule's threshold is a threshold of."""
         if rule == "guided":
-            return rules.guide(cond(tokens), uncond(tokens), settings["guidance_scale"]) / settings["temperature"]
+            streams = [stream(number, tokens) for number in range(len(logits_RxV))]
+            mixed = rules.guide(streams, settings["guidance_scale"], settings["image_guidance_scale"])
+            return mixed / settings["temperature"]
         return cond(tokens) / settings["temperature"] if rule == "top_p" else cond(tokens)
 
     def maxima(tokens: Any, carry: tuple) -> tuple:

@@ -1,14 +1,15 @@
 """The sampling rules: each turns a row of logits into a row of scores, and a token is drawn from softmax(scores).
 
-`cond` are the logits given the text, `uncond` those of the same model given the mask sentinel in its place (CM3Leon
-§3.1); both float32 [B, V]. A token that is -inf in a stream that the rule reads is forbidden: its score is -inf.
-k and p are ordinary arguments, so that changing them compiles nothing anew (`thresholds.py`).
+Streams are rows of logits of one model, float32 [B, V]: `cond` given all, `uncond` given the mask sentinel in place of
+the text (CM3Leon §3.1), and for editing one between them, given the image without the instruction (§4.1). A token that
+is -inf in a stream that the rule reads is forbidden: its score is -inf. All numbers are ordinary arguments, one for all
+rows or float32 [B, 1], so that changing them compiles nothing anew (`thresholds.py`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +38,7 @@ class SamplingConfig:
     temperature: float = 1.0  # divides the logits; plain, top_p, guided
     top_p: float = 0.9  # probability mass that is kept, in (0, 1]; top_p, guided
     guidance_scale: float = 3.0  # α_c: 1 is no guidance, 0 ignores the text; guided
+    image_guidance_scale: float = 1.5  # of the image that is edited (its instruction has the former); guided
     cdk_k: int = 8  # the k-th most probable token sets the bar; 1 is plain contrastive decoding; cdk
     cdk_alpha: float = 0.5  # share of that token's probability that a candidate must have, in (0, 1]; cdk, contrastive
     expert_temperature: float = 0.8  # of the stream with the text; cdk, contrastive
@@ -81,9 +83,15 @@ def keep_top_p(logits: jax.Array, top_p: jax.Array | float) -> jax.Array:
     return jnp.where(smallest_set(logits, jax.nn.softmax(logits), top_p), logits, -jnp.inf)
 
 
-def guide(cond: jax.Array, uncond: jax.Array, scale: jax.Array | float) -> jax.Array:
-    """Classifier-free guidance on logits: uncond + scale · (cond - uncond) (CM3Leon §3.1, equation 3)."""
-    return _permitted(cond, uncond, uncond + scale * (cond - uncond))
+def guide(streams: Sequence[jax.Array], scale: jax.Array | float, image_scale: jax.Array | float) -> jax.Array:
+    """Classifier-free guidance on logits: uncond + scale · (cond - uncond) (CM3Leon §3.1, equation 3). Of three streams
+    uncond + image_scale · (image - uncond) + scale · (full - image) (§4.1)."""
+    cond, *between, uncond = streams
+    if not between:
+        return _permitted(cond, uncond, uncond + scale * (cond - uncond))
+    image = between[0]
+    mixed = uncond + image_scale * (image - uncond) + scale * (cond - image)
+    return _permitted(cond, uncond, jnp.where(jnp.isneginf(image), -jnp.inf, mixed))
 
 
 def contrast(
@@ -105,28 +113,29 @@ def _permitted(cond: jax.Array, uncond: jax.Array, score: jax.Array) -> jax.Arra
     return jnp.where(jnp.isneginf(cond) | jnp.isneginf(uncond), -jnp.inf, score)
 
 
-def _plain(cond, uncond, settings):
-    return cond / settings["temperature"]
+def _plain(streams, settings):
+    return streams[0] / settings["temperature"]
 
 
-def _greedy(cond, uncond, settings):
-    return jnp.where(cond == cond.max(axis=-1, keepdims=True), 0.0, -jnp.inf)
+def _greedy(streams, settings):
+    return jnp.where(streams[0] == streams[0].max(axis=-1, keepdims=True), 0.0, -jnp.inf)
 
 
-def _top_p(cond, uncond, settings):
-    return keep_top_p(cond / settings["temperature"], settings["top_p"])
+def _top_p(streams, settings):
+    return keep_top_p(streams[0] / settings["temperature"], settings["top_p"])
 
 
-def _guided(cond, uncond, settings):
-    return _top_p(guide(cond, uncond, settings["guidance_scale"]), None, settings)
+def _guided(streams, settings):
+    mixed = guide(streams, settings["guidance_scale"], settings["image_guidance_scale"])
+    return keep_top_p(mixed / settings["temperature"], settings["top_p"])
 
 
-def _contrastive(cond, uncond, settings):
-    return contrast(cond, uncond, cond.max(axis=-1, keepdims=True), settings)
+def _contrastive(streams, settings):
+    return contrast(streams[0], streams[-1], streams[0].max(axis=-1, keepdims=True), settings)
 
 
-def _cdk(cond, uncond, settings):
-    return contrast(cond, uncond, kth_largest(cond, settings["cdk_k"]), settings)
+def _cdk(streams, settings):
+    return contrast(streams[0], streams[-1], kth_largest(streams[0], settings["cdk_k"]), settings)
 
 
 RULES: dict[str, Callable] = {
@@ -137,13 +146,20 @@ RULES: dict[str, Callable] = {
     "contrastive": _contrastive,
     "cdk": _cdk,
 }
-TWO_STREAMS = ("guided", "contrastive", "cdk")  # rules that read `uncond`; the others do not compute it
+_STREAMS = {"guided": 3, "contrastive": 2, "cdk": 2}  # that a rule can read; else 1
+TWO_STREAMS = tuple(_STREAMS)
 
 
-def scores(rule: str, cond: jax.Array, uncond: jax.Array | None, settings: dict) -> jax.Array:
-    """Logits float32 [B, V] of one or two streams -> scores float32 [B, V] under `rule` (a key of `RULES`)."""
+def streams_read(rule: str, count: int) -> tuple[int, ...]:
+    """Which of a prompt's `count` streams the rule reads, the first and the last of them being its `cond` and `uncond`:
+    the others are not computed."""
+    return tuple(range(count)) if count <= _STREAMS.get(rule, 1) else (0, count - 1)[: _STREAMS.get(rule, 1)]
+
+
+def scores(rule: str, streams: Sequence[jax.Array], settings: dict) -> jax.Array:
+    """Logits float32 [B, V] of each stream -> scores float32 [B, V] under `rule` (a key of `RULES`)."""
     with jax.named_scope(f"rule_{rule}"):
-        return RULES[rule](cond, uncond, settings)
+        return RULES[rule](streams, settings)
 
 
 def draw(keys: jax.Array, scores: jax.Array) -> jax.Array:

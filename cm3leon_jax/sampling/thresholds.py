@@ -34,7 +34,8 @@ def smallest_set(values: jax.Array, weights: jax.Array, target: jax.Array | floa
 
 
 def kth_largest(values: jax.Array, k: jax.Array | int) -> jax.Array:
-    """The k-th largest of each row, equal values counted each: float32 [B, V] -> [B, 1]; the least where k > V."""
+    """The k-th largest of each row, equal values counted each: float32 [B, V] -> [B, 1]; the least where k > V. One k
+    for all rows, or [B, 1]."""
     k = jnp.minimum(k, values.shape[1])
     return lax.platform_dependent(values, k, cpu=_kth_of_few, default=_kth_by_bisection)
 
@@ -58,7 +59,7 @@ def _kth_of_few(values: jax.Array, k: jax.Array) -> jax.Array:
         # Not sliced: of a slice of the selection, XLA makes a slice of a sorted row.
         return jnp.min(jnp.where(jnp.arange(few) < k, largest_BxF, jnp.inf), axis=-1, keepdims=True)
 
-    return lax.cond(k <= few, select, lambda: _kth_by_bisection(values, k))
+    return lax.cond(jnp.all(k <= few), select, lambda: _kth_by_bisection(values, k))
 
 
 def bisect(reached: Callable, shape: tuple[int, ...], state: Any = None) -> tuple[jax.Array, Any]:

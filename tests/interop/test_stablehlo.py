@@ -38,8 +38,8 @@ def test_without_this_package_it_draws_what_generate_draws(tmp_path, models):
     expected = generate(random_params(CONFIG), CONFIG, VOCABULARY, asked, SAMPLING)
     seeds = [prompt.seed for prompt in asked]
     script = documented("sampler.stablehlo", tmp_path / "sampler")
-    assert script.count("= row, 0\n") == 1  # the engine's numbers in place of the rows'
-    script = script.replace("= row, 0\n", f"= {seeds}[row], 0\n")
+    assert script.count("= 0, row, 0\n") == 1  # the engine's numbers in place of the rows'
+    script = script.replace("= 0, row, 0\n", f"= 0, {seeds}[row], 0\n")
     found = run(f"texts = {texts}\n{script}\nprint(json.dumps(np.asarray(codes).tolist()))", tmp_path)
     assert found == [result.image.tolist() for result in expected]
 

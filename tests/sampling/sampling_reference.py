@@ -50,8 +50,18 @@ def contrastive(cond, uncond, alpha: float, expert_temperature: float, amateur_t
     return np.where(inside, expert - np.where(np.isinf(amateur), 0, amateur), -np.inf)
 
 
-def scores(cond, uncond, sampling, sample: int = 0) -> np.ndarray:
-    """What `rules.scores` gives for one row, by a `SamplingConfig` and the sample's number."""
+def guide_edit(full, image, uncond, image_scale: float, text_scale: float) -> np.ndarray:
+    """Guidance of three streams: with the image and the instruction, with the image alone, with neither."""
+    found = []
+    for f, i, u in zip(full, image, uncond, strict=True):
+        forbidden = any(map(math.isinf, (f, i, u)))
+        found.append(-np.inf if forbidden else u + image_scale * (i - u) + text_scale * (f - i))
+    return np.array(found)
+
+
+def scores(cond, uncond, sampling, sample: int = 0, between=None) -> np.ndarray:
+    """What `rules.scores` gives for one row, by a `SamplingConfig` and the sample's number; `between` is the middle one
+    of three streams."""
     cond, uncond = np.asarray(cond, np.float64), np.asarray(uncond, np.float64)
     temperatures = sampling.expert_temperature, sampling.amateur_temperature
     match sampling.rule_of_sample(sample):
@@ -62,7 +72,12 @@ def scores(cond, uncond, sampling, sample: int = 0) -> np.ndarray:
         case "top_p":
             return top_p(cond / sampling.temperature, sampling.top_p)
         case "guided":
-            return top_p(guide(cond, uncond, sampling.guidance_scale) / sampling.temperature, sampling.top_p)
+            if between is None:
+                mixed = guide(cond, uncond, sampling.guidance_scale)
+            else:
+                between = np.asarray(between, np.float64)
+                mixed = guide_edit(cond, between, uncond, sampling.image_guidance_scale, sampling.guidance_scale)
+            return top_p(mixed / sampling.temperature, sampling.top_p)
         case "contrastive":
             return contrastive(cond, uncond, sampling.cdk_alpha, *temperatures) / sampling.score_temperature
         case "cdk":

@@ -12,8 +12,10 @@ from cm3leon_jax.model.partitioning import MeshConfig, Partitioning, make_mesh
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.sampling.best_of import choose_best, clip_scores
 from cm3leon_jax.sampling.library import Library
+from cm3leon_jax.sampling.parts import HiddenCells, ImageHole
 from cm3leon_jax.sampling.pictures import write_picture_grid
 from cm3leon_jax.sampling.pipeline import Generator, hidden_cells
+from cm3leon_jax.sampling.prompts import TextHole
 from cm3leon_jax.sampling.rules import SamplingConfig
 
 
@@ -31,12 +33,12 @@ class Blocks:
 
 
 class Letters:
-    """a is 3, b is 4, …"""
+    """a is 3, b is 4, …; 2 is any other character."""
 
     size = 30
 
     def encode(self, text):
-        return np.array([ord(letter) - ord("a") + 3 for letter in text], np.int32)
+        return np.array([ord(letter) - ord("a") + 3 if "a" <= letter <= "z" else 2 for letter in text], np.int32)
 
     def decode(self, ids):
         return "".join(chr(int(index) - 3 + ord("a")) for index in ids)
@@ -99,6 +101,8 @@ def test_text_to_image_with_retrieved_documents(generator):
     np.testing.assert_array_equal(images, generator.text_to_image(texts, retrieved=2, n=2, sampling=SAMPLING))
     fewer = generator.text_to_image(texts, retrieved=[row[:1] for row in found], n=2, sampling=SAMPLING)
     assert (fewer != images).any()
+    with pytest.raises(UserError, match="put it at the beginning"):
+        generator.ask(["cat", found[0][0], ImageHole()])
     best = generator.best_of(texts, images)
     assert best.shape == (2, 8, 8, 3)
 
@@ -119,6 +123,56 @@ def test_fill_image_leaves_what_is_not_hidden(generator):
     touched[2:6, 4:6] = True
     np.testing.assert_array_equal(filled[:, ~touched], images[:, ~touched])
     assert (filled[:, touched] != images[:, touched]).any()
+
+
+def test_one_call_draws_what_parts_ask_for(generator):
+    first, second = Blocks().decode(np.arange(32).reshape(2, 16) % 24)
+    hidden = np.arange(16).reshape(4, 4) % 3 == 0
+    found = generator.retrieve(["cat"], 1)[0]
+    asked = [
+        ["cat", ImageHole()],
+        [*found, "cat", ImageHole()],
+        [TextHole(6), first],
+        ["c", TextHole(4), "t", HiddenCells(second, hidden)],
+        ["cat", ImageHole(), TextHole(5), ImageHole()],
+    ]
+    results = generator.generate(asked, SAMPLING, samples=2)
+    assert [[(len(one.images), len(one.texts)) for one in each] for each in results] == [
+        *[[(1, 1)] * 2] * 4,
+        [(2, 2)] * 2,
+    ]
+    alone = generator.text_to_image(["cat"], n=2, sampling=SAMPLING)[0]
+    assert sorted(one.images[0].tobytes() for one in results[0]) == sorted(image.tobytes() for image in alone)
+    np.testing.assert_array_equal(results[2][0].images[0], first)
+    for one in results[3]:
+        assert one.texts[0].startswith("c") and one.texts[0].endswith("t") and len(one.texts[0]) <= 6
+        kept = ~hidden.repeat(2, axis=0).repeat(2, axis=1)
+        np.testing.assert_array_equal(one.images[0][kept], second[kept])
+    for each in results:  # the best first: by CLIP where there is a text
+        assert each[0].score >= each[1].score
+    expected = clip_scores(Alphabet(), ["cat"], np.stack([one.images[0] for one in results[0]])[None])[0]
+    np.testing.assert_allclose([one.clip_score for one in results[0]], expected, atol=1e-6)
+    assert results[2][0].logprob < 0
+
+
+def test_editing(generator):
+    images = Blocks().decode(np.arange(32).reshape(2, 16) % 24)
+    edited = generator.edit_image(["cat", "dog"], images, n=2, sampling=SAMPLING)
+    assert edited.shape == (2, 2, 8, 8, 3)
+    other = generator.edit_image(["cat", "dog"], images[::-1], n=2, sampling=SAMPLING)
+    assert (edited != other).any()
+
+
+def test_unfinished_pictures_are_grey_where_nothing_is_drawn(generator):
+    seen = []
+    asked = [generator.ask_text_to_image("cat"), generator.ask_image_to_text(Blocks().decode(np.zeros((1, 16)))[0])]
+    generator.run(asked, SAMPLING, watch=lambda unfinished: seen.append(unfinished) or [])
+    rows = [unfinished for unfinished in seen if unfinished.generations[0].prompt == 0]
+    assert [unfinished.step for unfinished in rows] == [4, 8, 12]
+    for number, unfinished in enumerate(rows, start=1):
+        picture = generator.picture(unfinished.generations[0])
+        assert (picture[2 * number :] == 208).all() and not (picture[: 2 * number] == 208).any()
+    assert all(isinstance(generator.text(u.generations[0]), str) for u in seen if u.generations[0].prompt == 1)
 
 
 def test_best_of_n_takes_what_is_closest():
@@ -147,6 +201,12 @@ def test_bad_requests_are_the_users_error(params, config, vocabulary):
         plain.fill_image(["cat"], np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8), bool))
     with pytest.raises(UserError, match="write what it should show"):
         plain.text_to_image([""])
+    with pytest.raises(UserError, match="nothing is to be drawn"):
+        plain.ask(["cat"])
+    with pytest.raises(UserError, match="nothing is to be drawn"):
+        plain.ask([])
+    with pytest.raises(UserError, match="the token grid"):
+        plain.ask(["cat", HiddenCells(np.zeros((8, 8, 3), np.uint8), np.ones((8, 8), bool))])
     with pytest.raises(UserError, match="name those of the model"):
         Generator(config, dataclasses.replace(vocabulary, image_size=9), params, Letters(), Blocks())
 

@@ -53,7 +53,7 @@ def configs(draw):
 def test_rule_equals_the_float64_reference(rule, streams, config):
     config = dataclasses.replace(config, rule=rule)
     cond, uncond = streams
-    got = np.asarray(compiled(rule, cond, uncond, config.settings()))
+    got = np.asarray(compiled(rule, (cond, uncond), config.settings()))
     # float32 sums may decide a token that lies on the boundary either way, so the set must lie between two others.
     epsilon = 1e-4
     smaller, larger = (
@@ -93,7 +93,7 @@ def test_kth_largest_counts_ties_and_handles_signs_and_infinities(k):
 def test_fewer_permitted_tokens_than_k_leaves_them_all():
     cond = jnp.array([[1.0, 2.0, -jnp.inf, -jnp.inf]])
     config = SamplingConfig(rule="cdk", cdk_k=3)
-    got = compiled("cdk", cond, jnp.zeros((1, 4)), config.settings())
+    got = compiled("cdk", (cond, jnp.zeros((1, 4))), config.settings())
     assert jnp.isneginf(got).tolist() == [[False, False, True, True]]
     assert rules.kth_largest(cond, 9).tolist() == [[-jnp.inf]]
 
@@ -102,13 +102,15 @@ def test_fewer_permitted_tokens_than_k_leaves_them_all():
 @given(streams=rows(), config=configs())
 def test_cdk_with_k_1_is_plain_contrastive_decoding(streams, config):
     numbers = dataclasses.replace(config, cdk_k=1).settings()
-    np.testing.assert_array_equal(compiled("cdk", *streams, numbers), compiled("contrastive", *streams, numbers))
+    np.testing.assert_array_equal(
+        compiled("cdk", tuple(streams), numbers), compiled("contrastive", tuple(streams), numbers)
+    )
 
 
 def test_alpha_1_keeps_exactly_the_k_most_probable_and_their_ties():
     cond = jnp.array([[5.0, 4.0, 4.0, 3.0, 2.0]])
     numbers = SamplingConfig(rule="cdk", cdk_k=2, cdk_alpha=1.0).settings()
-    assert jnp.isneginf(compiled("cdk", cond, cond * 0, numbers)).tolist() == [[False, False, False, True, True]]
+    assert jnp.isneginf(compiled("cdk", (cond, cond * 0), numbers)).tolist() == [[False, False, False, True, True]]
 
 
 def test_draws_follow_the_softmax_of_the_scores():

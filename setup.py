@@ -15,7 +15,7 @@ setuptools.setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["cm3leon_jax", "cm3leon_jax.*"]),
-    package_data={"cm3leon_jax": ["pages/templates/*"]},
+    package_data={"cm3leon_jax": ["pages/templates/*", "serving/assets/*"]},
     entry_points={"console_scripts": ["cm3leon = cm3leon_jax.cli:main"]},
     install_requires=[
         "jax>=0.10.2",
@@ -32,8 +32,10 @@ setuptools.setup(
         "safetensors",
         "scipy",
         "sentencepiece<0.2.2",  # a newer one needs a protobuf that Beam does not take yet
+        "starlette",
         "tensorboard",
         "tqdm",
+        "uvicorn",
         # Everything below is for preparing data and streaming it; sampling and the training step do not import it.
         # ScaNN 1.4.2 does not load beside TensorFlow 2.21, and tensorflow-text must have TensorFlow's minor version.
         "tensorflow==2.20.*",
@@ -50,6 +52,6 @@ setuptools.setup(
         "cuda": ["jax[cuda13]>=0.10.2"],
         "wandb": ["wandb"],
         "parity": ["torch==2.13.0", "transformers"],
-        "dev": ["hypothesis", "mypy", "pytest", "ruff"],
+        "dev": ["hypothesis", "mypy", "pytest", "ruff", "selenium"],
     },
 )

@@ -10,6 +10,7 @@ from cm3leon_jax import cli
 from cm3leon_jax.data.scenes.captions import CaptionConfig, write_caption
 from cm3leon_jax.data.scenes.render import render
 from cm3leon_jax.data.scenes.world import WorldConfig, sample_scene
+from cm3leon_jax.runtime.files import read_json_lines
 from cm3leon_jax.runtime.metrics import read_metrics
 
 GIN = str(cli.pathlib.Path(__file__).parent / "tiny.gin")
@@ -70,11 +71,28 @@ def test_the_whole_recipe(run, capsys):
 
     sampling = {"decoder": "decoder/model", **MODELS, "retriever": "retriever/model", "prepared": "prepared/data"}
     assert run("sample", "--prompt", "a red circle", **sampling, retrieved=1, samples=2, output="drawn") == 0
-    rows = json.loads((root / "drawn/samples.json").read_text())
-    assert len(rows) == 2 and rows[0]["clip_score"] >= rows[1]["clip_score"]
-    assert Image.open(root / "drawn/picture_0_0.png").size == (32, 32)
+    (result,) = read_json_lines(root / "drawn/results.jsonl")
+    first, second = result["answers"]
+    assert first["clip_score"] >= second["clip_score"] and len(result["documents"]) == 1
+    assert Image.open(root / "drawn" / first["images"][0]).size == (32, 32)
     assert run("sample", "--image", "images/000.png", **sampling, output="captioned") == 0
-    assert "caption" in json.loads((root / "captioned/samples.json").read_text())[0]
+    (result,) = read_json_lines(root / "captioned/results.jsonl")
+    assert result["image"] == "images/000.png" and isinstance(result["answers"][0]["texts"][0], str)
+    edit = ["--instruction", "make it blue", "--image", "images/000.png"]
+    assert run("sample", *edit, **sampling, output="edited") == 0 and (root / "edited/000000_0.png").exists()
+
+    requests = [{"id": "a", "prompt": "a red circle", "retrieved": 1, "samples": 2}, {"image": "images/000.png"}]
+    requests += [{"prompt": "a blue star", "sampling": {"rule": "cdk"}}, {"image": "images/missing.png"}]
+    (root / "requests.jsonl").write_text("".join(json.dumps(request) + "\n" for request in requests))
+    capsys.readouterr()
+    asked = ["--requests", "requests.jsonl", "--piece", "2", "--keep", "1"]
+    assert run("sample", *asked, **sampling, output="answered") == 2
+    assert "1 of 4 requests were not answered" in capsys.readouterr().err
+    results = read_json_lines(root / "answered/results.jsonl")
+    assert [len(result.get("answers", ())) for result in results] == [1, 1, 1, 0] and results[0]["id"] == "a"
+    assert all((root / "answered" / file).exists() for r in results[:3] for a in r["answers"] for file in a["images"])
+    assert run("sample", *asked, **sampling, samples=3, output="answered") == 2
+    assert "made with other settings" in capsys.readouterr().err
 
     # The page about a run is made of whatever is there.
     assert run("report", directory=".") == 0

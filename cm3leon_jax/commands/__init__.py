@@ -27,7 +27,10 @@ COMMANDS = {
         "plan:plan", "compile a run for a TPU slice that is not there: does it fit, how fast", scope="train"
     ),
     "recipes": Command("recipes:recipes", "plan every size on every slice: the page docs/recipes.md"),
-    "sample": Command("sample:sample", "text -> image, image -> text, filling in a hidden part"),
+    "sample": Command(
+        "sample:sample", "text -> image, image -> text, edited and filled-in images; one or a file", many_processes=True
+    ),
+    "serve": Command("serve:serve", "a web page to draw, edit, fill in and describe pictures on"),
     "export": Command("export:export", "the decoder and its tokenizers for Hugging Face, Orbax or StableHLO"),
     "import": Command("import_model:import_model", "a decoder, VQGAN (image tokenizer) or CLIP (retriever) of others"),
     "evaluate": Command("evaluate:evaluate", "exact scores on held-out scenes"),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from cm3leon_jax.model.partitioning import AxisRules, MeshConfig
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.sampling.rules import SamplingConfig
+from cm3leon_jax.sampling.weights import PrecisionConfig
 
 if TYPE_CHECKING:
     from cm3leon_jax.sampling.pipeline import Generator
+    from cm3leon_jax.sampling.requests import RequestReader
 
 
 def sample(
@@ -19,110 +20,146 @@ def sample(
     text_tokenizer: str,
     image_tokenizer: str,
     sampling: SamplingConfig,
+    precision: PrecisionConfig,
+    mesh: MeshConfig,
+    rules: AxisRules,
     retriever: str | None = None,
     prepared: str | None = None,
     prompt: list[str] | None = None,
     image: list[str] | None = None,
     mask: str | None = None,
+    instruction: list[str] | None = None,
+    requests: str | None = None,
     retrieved: int = 0,
     samples: int = 1,
+    keep: int = 0,
+    batch_size: int = 64,
+    piece: int = 256,
     output: str = "samples",
 ) -> None:
-    """--prompt TEXT draws pictures; --image FILE writes a caption; both with --mask FILE fill in what is white in it.
+    """--prompt TEXT draws pictures; --image FILE writes a caption; both with --mask FILE fill in what is white in it;
+    --instruction TEXT with --image FILE changes the picture. Each may be repeated.
 
     --retrieved N puts N documents of the memory bank before each prompt (needs --prepared and --retriever).
-    --samples N draws N pictures a prompt; with --retriever the best of them, by CLIP, comes first.
-    Pictures are written to OUTPUT, with samples.json beside them."""
-    from cm3leon_jax.commands.stage import write_operative_gin
-    from cm3leon_jax.runtime.files import write_json
+    --samples N draws N of each; with --retriever the best, by CLIP, comes first; --keep N keeps the best N.
+    Pictures are written to OUTPUT, with results.jsonl beside them.
+
+    --requests FILE answers a file with a request in each line (docs/sampling.md), --piece of them at a time. Stopped,
+    the same command continues; several processes share the work."""
+    from cm3leon_jax.commands.stage import run_stage
+    from cm3leon_jax.runtime.files import fingerprint, sha256_of_file
+    from cm3leon_jax.runtime.model_folder import model_fingerprint
+    from cm3leon_jax.sampling import request_file
     from cm3leon_jax.sampling.pipeline import Generator
+    from cm3leon_jax.sampling.requests import RequestReader
 
-    prompts, files = prompt or [], image or []
-    _check(prompts, files, mask, retrieved, retriever, prepared)
-    generator = Generator.load(
-        decoder, text_tokenizer, image_tokenizer, retriever=retriever, prepared=prepared if retrieved else None
-    )
-    out = pathlib.Path(output)
-    pictures = [_read(file, generator) for file in files]
+    rows = _rows(prompt or [], image or [], mask, instruction or [])
+    _check(rows, requests, retriever, prepared, retrieved=retrieved, samples=samples, keep=keep)
+    if min(batch_size, piece) < 1:
+        raise UserError("--batch_size and --piece are 1 or more")
+
+    def opened() -> tuple[Generator, RequestReader]:
+        generator = Generator.load(
+            decoder,
+            text_tokenizer,
+            image_tokenizer,
+            retriever=retriever,
+            prepared=prepared,
+            partitioning=_partitioning(mesh, rules),
+            batch_size=batch_size,
+            precision=precision,
+        )
+        beside = pathlib.Path(requests).parent if requests else pathlib.Path()
+        tokenizer = generator.image_tokenizer
+        return generator, RequestReader(
+            lambda name: _read_image(beside / name, tokenizer.resolution),
+            tokenizer.grid,
+            sampling,
+            retrieved=retrieved,
+            samples=samples,
+        )
+
+    if not requests:
+        _answer(*opened(), rows, output, keep)
+        return
+    asked = request_file.read_rows(requests)
+
+    def work() -> None:
+        generator, reader = opened()
+        speed = request_file.answer_file(generator, reader, asked, output, piece=piece, keep=keep)
+        request_file.tell_of(output, speed)
+
+    settings = {"requests": sha256_of_file(requests), "retrieved": retrieved, "samples": samples, "keep": keep}
+    models = [path and model_fingerprint(path) for path in (decoder, text_tokenizer, image_tokenizer, retriever)]
+    settings |= {"models": fingerprint(*models, prepared), "sampling": sampling, "precision": precision, "piece": piece}
+    run_stage(output, "sample", settings=settings, extendable={}, work=work)
+
+
+def _rows(prompts: list[str], images: list[str], mask: str | None, instructions: list[str]) -> list[dict[str, Any]]:
+    """The options as requests."""
+    if instructions:
+        if len(instructions) != len(images) or prompts or mask:
+            raise UserError("--instruction TEXT changes an --image FILE: one for each, without --prompt and --mask")
+        return [{"instruction": text, "image": file} for text, file in zip(instructions, images, strict=True)]
     if mask is not None:
-        rows = _fill(generator, prompts, pictures, _read(mask, generator), retrieved, sampling, out)
-    else:
-        rows = _draw(generator, prompts, retrieved, samples, sampling, out) if prompts else []
-        captions = generator.image_to_text(np.stack(pictures), sampling=sampling, label="captioning") if files else []
-        rows += [{"image": file, "caption": text} for file, text in zip(files, captions, strict=True)]
+        if len(prompts) != len(images) or not prompts:
+            raise UserError(f"filling in needs a --prompt for each --image; there are {len(prompts)} and {len(images)}")
+        return [{"prompt": text, "image": file, "mask": mask} for text, file in zip(prompts, images, strict=True)]
+    return [{"prompt": text} for text in prompts] + [{"image": file} for file in images]
+
+
+def _check(rows: list, requests: str | None, retriever: str | None, prepared: str | None, **numbers: int) -> None:
+    from cm3leon_jax.runtime import hosts
+
+    if bool(rows) == bool(requests):
+        raise UserError(
+            "what is to be sampled? give --prompt TEXT, --image FILE, both with --mask FILE, --instruction TEXT with "
+            "--image FILE, or --requests FILE alone"
+        )
+    if rows and hosts.count() > 1:
+        raise UserError("several processes share a file of requests; give --requests FILE, or start one process")
+    for name, value in numbers.items():
+        if value < (name == "samples"):
+            raise UserError(f"--{name} is {value}; it must be {int(name == 'samples')} or more")
+    if numbers["retrieved"] and not (retriever and prepared):
+        raise UserError("--retrieved N needs --prepared DATA and --retriever MODEL to look in")
+
+
+def _partitioning(mesh: MeshConfig, rules: AxisRules) -> Any:
+    """Over the devices of this process: each of several draws on its own."""
+    import jax
+
+    from cm3leon_jax.model.partitioning import Partitioning, make_mesh
+
+    return Partitioning(make_mesh(mesh, jax.local_devices()), rules)
+
+
+def _answer(generator: Generator, reader: RequestReader, rows: list[dict[str, Any]], output: str, keep: int) -> None:
+    """Answers the few requests of the command line, and prints what was drawn."""
+    from cm3leon_jax.commands.stage import write_operative_gin
+    from cm3leon_jax.runtime.files import json_line, local_path, written_aside
+    from cm3leon_jax.sampling.request_file import RESULTS_FILE, answer_rows
+
+    out = local_path(output)
+    results = answer_rows(generator, reader, list(enumerate(rows)), out, keep=keep, label="drawing")
     write_operative_gin(out)
-    write_json(out / "samples.json", rows)
-    for row in rows:
-        print("  ".join(str(value) for value in row.values()))
+    with written_aside(out / RESULTS_FILE) as aside:
+        aside.write_bytes(b"".join(map(json_line, results)))
+    for result in results:
+        for answer in result.get("answers", ()):
+            score = f"  {answer['clip_score']:.3f}" if "clip_score" in answer else ""
+            print(f"{'  '.join(answer['images'])}{score}  {' | '.join(answer['texts'])}")
     print(f"in {out}")
+    wrong = next((result for result in results if "error" in result), None)
+    if wrong is not None:
+        raise UserError(wrong["error"])
 
 
-def _check(
-    prompts: list[str], files: list[str], mask: str | None, retrieved: int, retriever: str | None, prepared: str | None
-) -> None:
-    if not prompts and not files:
-        raise UserError("nothing to sample; give --prompt TEXT, --image FILE, or both with --mask FILE")
-    if mask is not None and len(prompts) != len(files):
-        raise UserError(f"filling in needs a --prompt for each --image; there are {len(prompts)} and {len(files)}")
-    if retrieved < 0 or (retrieved and not (retriever and prepared)):
-        raise UserError("--retrieved N takes a number from 0 up, and --prepared DATA and --retriever MODEL to look in")
-
-
-def _draw(
-    generator: Generator, prompts: list[str], retrieved: int, samples: int, sampling: SamplingConfig, out: pathlib.Path
-) -> list[dict[str, Any]]:
-    """Pictures of each prompt; with a retriever in the order of their CLIP scores."""
-    from cm3leon_jax.sampling.best_of import clip_scores
-
-    drawn = generator.text_to_image(prompts, retrieved=retrieved, n=samples, sampling=sampling, label="drawing")
-    scores = clip_scores(generator.retriever, prompts, drawn) if generator.retriever else None
-    rows = []
-    for index, text in enumerate(prompts):
-        order = range(samples) if scores is None else np.argsort(-scores[index], kind="stable").tolist()
-        for rank, number in enumerate(order):
-            row = {"file": _save(drawn[index, number], out / f"picture_{index}_{rank}.png"), "prompt": text}
-            rows.append(row if scores is None else row | {"clip_score": round(float(scores[index, number]), 4)})
-    return rows
-
-
-def _fill(
-    generator: Generator,
-    prompts: list[str],
-    pictures: list[np.ndarray],
-    mask: np.ndarray,
-    retrieved: int,
-    sampling: SamplingConfig,
-    out: pathlib.Path,
-) -> list[dict[str, Any]]:
-    """Draws anew, in each picture, what is white in the mask."""
-    from cm3leon_jax.sampling.pipeline import hidden_cells
-
-    cells = hidden_cells(mask.mean(axis=-1) > 127, generator.image_tokenizer.grid)
-    hidden = np.repeat(cells[None], len(pictures), axis=0)
-    filled = generator.fill_image(
-        prompts, np.stack(pictures), hidden, retrieved=retrieved, sampling=sampling, label="filling in"
-    )
-    return [
-        {"file": _save(picture, out / f"filled_{index}.png"), "prompt": prompts[index]}
-        for index, picture in enumerate(filled)
-    ]
-
-
-def _read(file: str, generator: Generator) -> np.ndarray:
+def _read_image(path: pathlib.Path, resolution: int) -> Any:
     """An image file at the image tokenizer's resolution, uint8 [R, R, 3]."""
     from cm3leon_jax.data.sources.images import UnreadableImage, decode_image, fit_image
 
     try:
-        return fit_image(decode_image(pathlib.Path(file).read_bytes()), generator.image_tokenizer.resolution)
+        return fit_image(decode_image(path.read_bytes()), resolution)
     except (OSError, UnreadableImage) as error:
-        raise UserError(f"the image {file} cannot be used: {error}; name a readable PNG or JPEG file") from None
-
-
-def _save(picture: np.ndarray, path: pathlib.Path) -> str:
-    from PIL import Image
-
-    from cm3leon_jax.runtime.files import written_aside
-
-    with written_aside(path) as aside:
-        Image.fromarray(picture).save(aside, "PNG")
-    return str(path)
+        raise UserError(f"the image {path} cannot be used: {error}; name a readable PNG or JPEG file") from None

@@ -29,14 +29,26 @@ def picture(image: np.ndarray | None, alt: str, *, largest: int | None = None) -
     drawn = PIL.Image.fromarray(image)
     if largest is not None:
         drawn.thumbnail((largest, largest))
+    return _img(_png(drawn), alt)
+
+
+def data_url(image: np.ndarray) -> str:
+    """A decoded image, uint8 [H, W, 3], as a URL that holds it as PNG."""
+    return _data_url(_png(PIL.Image.fromarray(image)))
+
+
+def _png(image: PIL.Image.Image) -> bytes:
     buffer = io.BytesIO()
-    drawn.save(buffer, "PNG")
-    return _img(buffer.getvalue(), alt)
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _data_url(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
 def _img(png: bytes, alt: str) -> str:
-    data = base64.b64encode(png).decode("ascii")
-    return f'<img class="picture" alt="{text(alt)}" src="data:image/png;base64,{data}">'
+    return f'<img class="picture" alt="{text(alt)}" src="{_data_url(png)}">'
 
 
 class Pictures:

@@ -101,26 +101,31 @@ class Engine:
         *,
         samples: int | Sequence[int] = 1,
         label: str | None = None,
+        bar: Any = None,
         watch: Watch | None = None,
         every: int = 32,
     ) -> list[list[Generation]]:
         """Draws results for each prompt, `samples` of each, with one sampling for all or one for each.
 
         A result depends on the prompt, the sample's number and the seed, not on what else is asked for. With a `label`
-        a progress bar is shown. `watch` is called every so many steps, from this thread; of prompts that it gives up
-        nothing is returned. Raises `UserError` where a prompt and what it asks for are longer than the model's
-        `max_length`.
+        a progress bar is shown; or the caller's own `bar` is moved on. `watch` is called every so many steps, from this
+        thread; of prompts that it gives up nothing is returned. Raises `UserError` where a prompt and what it asks for
+        are longer than the model's `max_length`.
         """
         samplings = [sampling] * len(prompts) if isinstance(sampling, SamplingConfig) else sampling
         counts = [samples] * len(prompts) if isinstance(samples, int) else samples
         for index, prompt in enumerate(prompts):
-            self._check(index, prompt)
+            try:
+                self.check(prompt)
+            except UserError as error:
+                raise UserError(f"prompt {index}: {error}") from None
         jobs = [
             Job(index, sample, prompt, each)
             for index, (prompt, each, count) in enumerate(zip(prompts, samplings, counts, strict=True))
             for sample in range(count)
         ]
-        bar = progress(label=label, total=len(jobs), unit="samples") if label else None
+        own_bar = progress(label=label, total=len(jobs), unit="samples") if label else None
+        bar = own_bar if bar is None else bar
         results: list[list[Generation]] = [[] for _ in prompts]
         given_up: set[int] = set()
         shards = self.partitioning.batch_shards
@@ -130,8 +135,8 @@ class Engine:
                     results[generation.prompt].append(generation)
             if bar is not None:
                 bar.update(len(some))
-        if bar is not None:
-            bar.close()
+        if own_bar is not None:
+            own_bar.close()
         return [
             [] if index in given_up else sorted(found, key=lambda generation: generation.sample)
             for index, found in enumerate(results)
@@ -166,18 +171,19 @@ class Engine:
         tokens, logprob = (np.asarray(x) for x in loop.results(state, self.partitioning))
         return [self._finished(job, row, float(score)) for job, row, score in zip(jobs, tokens, logprob, strict=False)]
 
-    def _check(self, index: int, prompt: Prompt) -> None:
+    def check(self, prompt: Prompt) -> None:
+        """Raises `UserError` where the model does not hold the prompt and what it asks for."""
         try:
             length = max(
                 int(positions(template, self.vocabulary, self.config.position_rule)[start + prompt.steps - 1]) + 1
                 for template, start in zip(prompt.templates, prompt.start, strict=True)
             )
         except SequenceError as error:
-            raise UserError(f"prompt {index}: {error}") from None
+            raise UserError(str(error)) from None
         if length > self.config.max_length:
             raise UserError(
-                f"prompt {index} with what it asks for takes {length} positions and the model holds "
-                f"{self.config.max_length}; retrieve fewer documents, shorten the text or ask for less"
+                f"this with what it asks for takes {length} positions and the model holds {self.config.max_length}; "
+                "retrieve fewer documents, shorten the text or ask for less"
             )
 
     def _put(self, batch: Batch) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,10 +17,12 @@ from cm3leon_jax.retrieval.memory_bank import MemoryBank
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path
 from cm3leon_jax.sampling import best_of, prompts
+from cm3leon_jax.sampling.answers import Drawn, ranked
 from cm3leon_jax.sampling.generate import Engine, Generation, Watch
 from cm3leon_jax.sampling.library import Library, RetrievedDocument
 from cm3leon_jax.sampling.parts import Part, codes_of, decode_with_holes, prompt_of
 from cm3leon_jax.sampling.prompts import Prompt
+from cm3leon_jax.sampling.requests import Request, with_codes
 from cm3leon_jax.sampling.rules import SamplingConfig
 from cm3leon_jax.sampling.weights import AS_COMPUTED, PrecisionConfig
 from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
@@ -30,21 +31,6 @@ from cm3leon_jax.vocabulary import Vocabulary
 
 Retrieved = int | Sequence[Sequence[RetrievedDocument]]  # how many documents to retrieve, or those of `retrieve`
 EDIT = "Edit first image following the instruction"  # stands before the picture (CM3Leon §4, InstructPix2Pix)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Drawn:
-    """The documents asked for, with what was drawn: their pictures, uint8 [R, R, 3] each, and their texts."""
-
-    images: list[np.ndarray]
-    texts: list[str]
-    logprob: float  # nats: of what was drawn, under the model with everything given, at temperature 1
-    clip_score: float | None  # cosine of the last picture with its text; None without a retriever, or without either
-
-    @property
-    def score(self) -> float:
-        """What samples of one prompt are ranked by."""
-        return self.logprob if self.clip_score is None else self.clip_score
 
 
 class Generator:
@@ -133,8 +119,8 @@ class Generator:
     def ask_fill_image(
         self, text: str, image: np.ndarray, hidden: np.ndarray, retrieved: Sequence[RetrievedDocument] = ()
     ) -> Prompt:
-        """The picture with the cells of its token grid that are `hidden` (bool [rows, columns], see `hidden_cells`)
-        drawn anew, given the rest of it and the text."""
+        """The picture with the cells of its token grid that are `hidden` drawn anew, given the rest of it and the text:
+        bool [rows, columns], see `requests.hidden_cells`."""
         if np.shape(hidden) != tuple(self.image_tokenizer.grid):
             raise UserError(f"the mask is {np.shape(hidden)}; it must be {tuple(self.image_tokenizer.grid)}")
         return prompts.fill_image(
@@ -162,12 +148,13 @@ class Generator:
         samples: int | Sequence[int] = 1,
         *,
         label: str | None = None,
+        bar: Any = None,
         watch: Watch | None = None,
     ) -> list[list[Generation]]:
         """For each prompt its samples, best of which nobody has chosen yet. The options are those of `Engine.draw`."""
         every = self.image_tokenizer.grid[1]  # a row of pictures
         return self._engine.draw(
-            asked, samplings or SamplingConfig(), samples=samples, label=label, watch=watch, every=every
+            asked, samplings or SamplingConfig(), samples=samples, label=label, bar=bar, watch=watch, every=every
         )
 
     def picture(self, generation: Generation) -> np.ndarray:
@@ -192,19 +179,35 @@ class Generator:
     ) -> list[list[Drawn]]:
         """In one call: for each list of parts (`ask`) its samples, the best first: by CLIP where there is a retriever,
         and a text and a picture in all of them, else by log-probability."""
-        results = self.run([self.ask(parts) for parts in asked], sampling, samples, label=label)
-        drawn = [[self._drawn(generation) for generation in each] for each in results]
-        return [sorted(each, key=lambda one: -one.score) for each in drawn]
+        return self.drawn(self.run([self.ask(parts) for parts in asked], sampling, samples, label=label))
 
-    def _drawn(self, generation: Generation) -> Drawn:
-        documents = generation.documents
-        codes = [document.image for document in documents if len(document.image)]
-        images = list(decode_with_holes(self.image_tokenizer, codes)) if codes else []
-        texts = [self.text_tokenizer.decode(document.text) for document in documents]
-        clip_score = None
-        if self.retriever is not None and len(documents[-1].image) and texts[-1]:
-            clip_score = float(best_of.clip_scores(self.retriever, texts[-1:], images[-1][None, None])[0, 0])
-        return Drawn(images, texts, generation.logprob, clip_score)
+    def drawn(self, results: Sequence[Sequence[Generation]]) -> list[list[Drawn]]:
+        """What `run` gave, as pictures and texts; the samples of each prompt are ranked."""
+        return ranked(results, self.text_tokenizer, self.image_tokenizer, self.retriever)
+
+    def ask_all(self, requests: Sequence[Request]) -> list[tuple[Prompt, list[RetrievedDocument]] | UserError]:
+        """The prompt of each request, checked, with the documents retrieved for it; or what is wrong with it."""
+        found: list[list[RetrievedDocument]] = [[] for _ in requests]
+        for count in sorted({request.retrieved for request in requests} - {0}):
+            places = [place for place, request in enumerate(requests) if request.retrieved == count and request.query]
+            for place, documents in zip(places, self.retrieve([requests[p].query for p in places], count), strict=True):
+                found[place] = documents
+        asked: list[tuple[Prompt, list[RetrievedDocument]] | UserError] = []
+        for request, documents in zip(with_codes(requests, self.image_tokenizer), found, strict=True):
+            try:
+                prompt = self._ask_request(request, documents)
+                self._engine.check(prompt)
+                asked.append((prompt, documents))
+            except UserError as error:
+                asked.append(error)
+        return asked
+
+    def _ask_request(self, request: Request, documents: Sequence[RetrievedDocument]) -> Prompt:
+        if request.edit:
+            image, instruction = request.parts
+            assert isinstance(image, np.ndarray) and isinstance(instruction, str)
+            return self.ask_edit_image(instruction, image)
+        return self.ask([*documents, *request.parts])
 
     def text_to_image(
         self,
@@ -252,7 +255,7 @@ class Generator:
         label: str | None = None,
     ) -> np.ndarray:
         """Draws anew the cells of each picture's token grid that are `hidden` (bool [N, rows, columns], see
-        `hidden_cells`), given the rest of the picture and the text -> uint8 [N, R, R, 3]."""
+        `requests.hidden_cells`), given the rest of the picture and the text -> uint8 [N, R, R, 3]."""
         asked = [
             self.ask_fill_image(text, codes, mask, found)
             for text, codes, mask, found in zip(
@@ -278,17 +281,6 @@ class Generator:
 
     def _documents(self, texts: Sequence[str], retrieved: Retrieved) -> Sequence[Sequence[RetrievedDocument]]:
         return self.retrieve(texts, retrieved) if isinstance(retrieved, int) else retrieved
-
-
-def hidden_cells(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Pixels that are to be hidden, bool [H, W] -> bool [rows, columns] of the token grid: every cell that they touch.
-
-    H and W are multiples of the grid's.
-    """
-    rows, columns = grid
-    height, width = mask.shape
-    cells = np.asarray(mask, bool).reshape(rows, height // rows, columns, width // columns)
-    return np.logical_or.reduce(cells, axis=(1, 3))
 
 
 def _open_library(prepared: Path, retriever: Retriever | None, text: TextTokenizer, image: ImageTokenizer) -> Library:

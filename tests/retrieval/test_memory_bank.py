@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from cm3leon_jax.retrieval.memory_bank import KINDS, MemoryBank, MemoryBankConfig, measure_recall
+from cm3leon_jax.retrieval.memory_bank.index import Index
+from cm3leon_jax.retrieval.memory_bank.recall import share_found, worst_of_best
 from cm3leon_jax.runtime.errors import UserError
 
 COUNT, DIM = 2000, 31
@@ -114,7 +116,7 @@ def test_kind_by_size():
         "brute_force", "brute_force", "tree", "tree"
     ]  # fmt: skip
     tree = config.resolved(1_000_000)
-    assert (tree.num_leaves, tree.leaves_searched) == (1000, 100)
+    assert (tree.num_leaves, tree.leaves_searched) == (2000, 8)
     set_by_hand = MemoryBankConfig(kind="tree", num_leaves=7, leaves_searched=50).resolved(10**6)
     assert (set_by_hand.num_leaves, set_by_hand.leaves_searched) == (7, 7)
     assert MemoryBankConfig(brute_force_below=10).resolved(25).kind == "tree"
@@ -187,3 +189,18 @@ def test_damaged_folder(tmp_path):
         manifest.write_text(json.dumps(facts))
         with pytest.raises(UserError, match=r"another version.*cm3leon prepare"):
             MemoryBank.load(bank.directory)
+
+
+def test_leaves_of_few_vectors_are_kept():
+    """ScaNN's own settings would join them, and find 96%."""
+    centres = np.random.default_rng(0).normal(size=(200, 32))
+
+    def near(count: int, seed: int) -> np.ndarray:
+        vectors = np.repeat(centres, count, axis=0)
+        vectors = vectors + 0.4 * np.random.default_rng(seed).normal(size=vectors.shape)
+        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+    vectors, queries = near(20, 1), near(1, 2)
+    config = MemoryBankConfig(kind="tree", leaves_searched=8).resolved(len(vectors))
+    scores = Index.build(vectors, config).search(queries, 10, config)[1]
+    assert share_found(scores, worst_of_best([vectors], queries, 10)) >= 0.99

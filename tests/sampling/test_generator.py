@@ -7,84 +7,22 @@ import sys
 import numpy as np
 import PIL.Image
 import pytest
+from tiny_generator import Alphabet, Blocks, Letters, tiny_generator
 
 from cm3leon_jax.model.partitioning import MeshConfig, Partitioning, make_mesh
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.sampling.best_of import choose_best, clip_scores
-from cm3leon_jax.sampling.library import Library
 from cm3leon_jax.sampling.parts import HiddenCells, ImageHole
 from cm3leon_jax.sampling.pictures import write_picture_grid
-from cm3leon_jax.sampling.pipeline import Generator, hidden_cells
+from cm3leon_jax.sampling.pipeline import Generator
 from cm3leon_jax.sampling.prompts import TextHole
+from cm3leon_jax.sampling.requests import hidden_cells
 from cm3leon_jax.sampling.rules import SamplingConfig
 
 
-class Blocks:
-    """Code c is a grey block of 2 x 2 pixels, 10 c bright; 4 x 4 of them are an image."""
-
-    num_codes, grid, tokens_per_image, resolution = 24, (4, 4), 16, 8
-
-    def encode(self, images):
-        return (images[:, ::2, ::2, 0] // 10).reshape(len(images), 16).astype(np.int32)
-
-    def decode(self, codes):
-        blocks = (np.asarray(codes).reshape(-1, 4, 4) * 10).astype(np.uint8)
-        return np.repeat(blocks.repeat(2, axis=1).repeat(2, axis=2)[..., None], 3, axis=-1)
-
-
-class Letters:
-    """a is 3, b is 4, …; 2 is any other character."""
-
-    size = 30
-
-    def encode(self, text):
-        return np.array([ord(letter) - ord("a") + 3 if "a" <= letter <= "z" else 2 for letter in text], np.int32)
-
-    def decode(self, ids):
-        return "".join(chr(int(index) - 3 + ord("a")) for index in ids)
-
-
-@dataclasses.dataclass(frozen=True)
-class Stored:
-    caption: str
-    text: np.ndarray
-    image: np.ndarray
-
-
-class Alphabet:
-    """An encoder: a text is where its first letter stands on a circle; an image likewise, by its first pixel."""
-
-    def embed_texts(self, texts):
-        return self._on_circle([ord(text[0]) - ord("a") for text in texts])
-
-    def embed_images(self, images):
-        return self._on_circle([image[0, 0, 0] // 10 for image in images])
-
-    def _on_circle(self, places):
-        angles = np.array(places) / 26 * 2 * np.pi
-        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-
-
-class Bank:
-    def __init__(self, embeddings):
-        self.embeddings, self.count = embeddings, len(embeddings)
-
-    def search(self, queries, k):
-        scores = queries @ self.embeddings.T
-        ids = np.argsort(-scores, axis=1)[:, :k]
-        return ids.astype(np.int32), np.take_along_axis(scores, ids, axis=1)
-
-    def embeddings_of(self, ids):
-        return self.embeddings[ids]
-
-
 @pytest.fixture(scope="module")
-def generator(params, config, vocabulary):
-    letters, blocks, alphabet = Letters(), Blocks(), Alphabet()
-    captions = [chr(ord("a") + index) for index in range(26)]
-    shelf = [Stored(c, letters.encode(c), np.full(16, index % 24, np.int32)) for index, c in enumerate(captions)]
-    library = Library(alphabet, Bank(alphabet.embed_texts(captions)), shelf, blocks)
-    return Generator(config, vocabulary, params, letters, blocks, retriever=alphabet, library=library, batch_size=4)
+def generator(params):
+    return tiny_generator(params)
 
 
 SAMPLING = SamplingConfig(rule="guided", top_p=1.0, seed=3)

@@ -20,17 +20,18 @@ class UnreadableImage(Exception):
     """The bytes are not a whole image; the message is the reason."""
 
 
-def decode_image(data: bytes) -> np.ndarray:
+def decode_image(data: bytes, *, most_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None) -> np.ndarray:
     """An encoded image -> uint8 [height, width, 3].
 
-    The first frame, turned as its EXIF orientation says, transparency over white. Raises `UnreadableImage`.
+    The first frame, turned as its EXIF orientation says, transparency over white. `formats`: Pillow's names of those
+    that are read; all of them by default. Raises `UnreadableImage`.
     """
     if not data:
         raise UnreadableImage("the image file is empty (0 bytes)")
     try:
-        with PIL.Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UnreadableImage(f"the image has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
+        with PIL.Image.open(io.BytesIO(data), formats=formats) as image:
+            if image.width * image.height > most_pixels:
+                raise UnreadableImage(f"the image has {image.width} x {image.height} pixels, more than {most_pixels:,}")
             image.load()
             _turn_upright(image)
             return np.asarray(_to_rgb(image))

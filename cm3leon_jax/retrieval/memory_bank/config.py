@@ -16,8 +16,8 @@ class MemoryBankConfig:
 
     kind: str = "auto"  # or "brute_force", "hashing" (asymmetric hashing), "tree" (a tree above the hashes)
     brute_force_below: int = 20_000  # vectors; "auto" compares with all of them below this, and makes a tree above it
-    num_leaves: int = 0  # of the tree; 0: the square root of the number of vectors
-    leaves_searched: int = 0  # for each query; 0: a tenth of the leaves, 16 at least
+    num_leaves: int = 0  # of the tree; 0: twice the square root of the number of vectors
+    leaves_searched: int = 0  # for each query; 0: eight, or one in 250 if that is more
     dimensions_per_block: int = 2  # dimensions that share a 4-bit code
     anisotropic_threshold: float = 0.2  # how much more an error along a vector counts (Guo et al. 2020); ScaNN's advice
     rescored: int = 200  # candidates that are scored again exactly; four for each one asked for, if that is more
@@ -37,8 +37,8 @@ class MemoryBankConfig:
         kind = self.kind
         if kind == "auto":
             kind = "brute_force" if count < self.brute_force_below else "tree"
-        leaves = self.num_leaves or max(1, math.isqrt(count))
-        searched = min(leaves, self.leaves_searched or max(16, -(-leaves // 10)))
+        leaves = self.num_leaves or max(1, 2 * math.isqrt(count))
+        searched = min(leaves, self.leaves_searched or max(8, -(-leaves // 250)))
         return dataclasses.replace(self, kind=kind, num_leaves=leaves, leaves_searched=searched)
 
     def more_thorough(self, count: int) -> MemoryBankConfig:

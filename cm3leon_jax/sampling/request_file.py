@@ -1,0 +1,175 @@
+"""Many requests: answered piece by piece, by several processes in turn, and continued where they stopped.
+
+A piece is a run of lines of the file. Its pictures are written first and then its results, as one file that is there
+whole or not at all, so a piece is either finished or done again. Which process answers it changes nothing: a result
+depends on the request and its seed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import PIL.Image
+
+from cm3leon_jax.runtime import hosts
+from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.runtime.files import Path, json_line, local_path, open_to_read, read_json_lines, written_aside
+from cm3leon_jax.runtime.progress import progress
+from cm3leon_jax.sampling.answers import Drawn
+from cm3leon_jax.sampling.pipeline import Generator
+from cm3leon_jax.sampling.requests import Request, RequestReader
+
+RESULTS_FILE = "results.jsonl"
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """What all processes drew since they started, and in how many seconds."""
+
+    samples: int
+    seconds: float
+
+    def __str__(self) -> str:
+        rate = self.samples / self.seconds if self.seconds else 0.0
+        return f"{self.samples:,} samples in {self.seconds:,.0f} s, {rate:.2f} a second"
+
+
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """The lines of a file of requests. `UserError`: it is missing or empty, or a line is not a JSON object."""
+    rows, number = [], 0
+    try:
+        with open_to_read(file) as lines:
+            for line in lines:
+                number += 1
+                if line.strip():
+                    row = json.loads(line)
+                    if not isinstance(row, dict):
+                        raise ValueError("it is another value")
+                    rows.append(row)
+    except OSError as error:
+        raise UserError(f"the requests in {file} cannot be read ({error.strerror or error})") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"line {number} of {file} is not a JSON object: {error}") from None
+    if not rows:
+        raise UserError(f'{file} has no requests; write one JSON object a line, such as {{"prompt": "a red circle"}}')
+    return rows
+
+
+def answer_file(
+    generator: Generator, reader: RequestReader, rows: Sequence[dict[str, Any]], out: Path, *, piece: int, keep: int
+) -> Speed:
+    """Answers the requests of `rows` into the folder `out`: pictures, and `results.jsonl` at the end.
+
+    `piece` requests are finished at once; the `keep` best samples of each are kept (0: all). A request that cannot be
+    answered has an `error` in its result.
+    """
+    out = local_path(out)
+    count = -(-len(rows) // piece)
+    numbered = list(enumerate(rows))
+    own = {number: numbered[number * piece :][:piece] for number in range(hosts.index(), count, hosts.count())}
+    due = {number: some for number, some in own.items() if not _piece_file(out, number).exists()}
+    wanted, left = (sum(_samples(row, reader) for some in all_.values() for _, row in some) for all_ in (own, due))
+    started = time.perf_counter()
+    with progress(label="drawing", total=wanted, start=wanted - left, unit="samples") as bar:
+        for number, some in due.items():
+            results = answer_rows(generator, reader, some, out, f"pictures/{number:05d}", keep=keep, bar=bar)
+            with written_aside(_piece_file(out, number)) as aside:
+                aside.write_bytes(b"".join(json_line(result) for result in results))
+            bar.update(
+                sum(_samples(row, reader) for (_, row), got in zip(some, results, strict=True) if "error" in got)
+            )
+    everyone = hosts.gather({"samples": left, "seconds": time.perf_counter() - started})
+    if hosts.is_first():
+        with written_aside(out / RESULTS_FILE) as aside, open(aside, "wb") as joined:
+            for number in range(count):
+                joined.write(_piece_file(out, number).read_bytes())
+    return Speed(sum(one["samples"] for one in everyone), max(one["seconds"] for one in everyone))
+
+
+def tell_of(out: Path, speed: Speed) -> None:
+    """Prints what was done; process 0 does. Raises `UserError` where requests could not be answered."""
+    if not hosts.is_first():
+        return
+    print(f"{speed}; {local_path(out) / RESULTS_FILE}", flush=True)
+    results = read_json_lines(local_path(out) / RESULTS_FILE)
+    wrong = [result for result in results if "error" in result]
+    if wrong:
+        raise UserError(
+            f"{len(wrong)} of {len(results)} requests were not answered, their results say why; number "
+            f"{wrong[0]['request']}: {wrong[0]['error']}"
+        )
+
+
+def answer_rows(
+    generator: Generator,
+    reader: RequestReader,
+    rows: Sequence[tuple[int, dict[str, Any]]],
+    out: pathlib.Path,
+    folder: str = "",
+    *,
+    keep: int = 0,
+    label: str | None = None,
+    bar: Any = None,
+) -> list[dict[str, Any]]:
+    """Numbered requests -> their results: the request with its samples, the best first, and the captions of the
+    documents that were retrieved; or with an `error`. Pictures go to `folder` in `out`; results name them from there.
+    """
+    results: list[dict[str, Any]] = [{"request": number} | row for number, row in rows]
+    requests: list[Request] = []
+    places: list[int] = []
+    for place, (_, row) in enumerate(rows):
+        try:
+            requests.append(reader.read(row))
+            places.append(place)
+        except UserError as error:
+            results[place]["error"] = str(error)
+    ready = []
+    for place, request, asked in zip(places, requests, generator.ask_all(requests), strict=True):
+        if isinstance(asked, UserError):
+            results[place]["error"] = str(asked)
+        else:
+            ready.append((place, request, *asked))
+    generations = generator.run(
+        [prompt for _, _, prompt, _ in ready],
+        [request.sampling for _, request, _, _ in ready],
+        [request.samples for _, request, _, _ in ready],
+        label=label,
+        bar=bar,
+    )
+    for (place, _, _, retrieved), samples in zip(ready, generator.drawn(generations), strict=True):
+        name = f"{results[place]['request']:06d}"
+        results[place] |= {
+            "answers": [
+                _saved(one, out, f"{folder}/{name}_{rank}") for rank, one in enumerate(samples[: keep or None])
+            ],
+            "documents": [document.caption for document in retrieved],
+        }
+    return results
+
+
+def _samples(row: dict[str, Any], reader: RequestReader) -> int:
+    value = row.get("samples", reader.samples)
+    return value if isinstance(value, int) and value > 0 else 1
+
+
+def _saved(one: Drawn, out: pathlib.Path, name: str) -> dict[str, Any]:
+    """Writes the pictures; a document's are numbered where there are several."""
+    files = []
+    for place, image in enumerate(one.images):
+        file = (f"{name}.png" if len(one.images) == 1 else f"{name}_{place}.png").lstrip("/")
+        with written_aside(out / file) as aside:
+            PIL.Image.fromarray(image).save(aside, "PNG")
+        files.append(file)
+    scores = {"logprob": round(one.logprob, 4)}
+    if one.clip_score is not None:
+        scores["clip_score"] = round(one.clip_score, 4)
+    return {"images": files, "texts": one.texts} | scores
+
+
+def _piece_file(out: pathlib.Path, number: int) -> pathlib.Path:
+    return out / "pieces" / f"{number:05d}.jsonl"

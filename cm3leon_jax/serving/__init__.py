@@ -1,0 +1,1 @@
+"""The served page: requests of many visitors, answered together by one generator."""

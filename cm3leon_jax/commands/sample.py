@@ -47,6 +47,7 @@ def sample(
     --requests FILE answers a file with a request in each line (docs/sampling.md), --piece of them at a time. Stopped,
     the same command continues; several processes share the work."""
     from cm3leon_jax.commands.stage import run_stage
+    from cm3leon_jax.model.partitioning import local_partitioning
     from cm3leon_jax.runtime.files import fingerprint, sha256_of_file
     from cm3leon_jax.runtime.model_folder import model_fingerprint
     from cm3leon_jax.sampling import request_file
@@ -65,7 +66,7 @@ def sample(
             image_tokenizer,
             retriever=retriever,
             prepared=prepared,
-            partitioning=_partitioning(mesh, rules),
+            partitioning=local_partitioning(mesh, rules),  # each of several processes draws on its own
             batch_size=batch_size,
             precision=precision,
         )
@@ -123,15 +124,6 @@ def _check(rows: list, requests: str | None, retriever: str | None, prepared: st
             raise UserError(f"--{name} is {value}; it must be {int(name == 'samples')} or more")
     if numbers["retrieved"] and not (retriever and prepared):
         raise UserError("--retrieved N needs --prepared DATA and --retriever MODEL to look in")
-
-
-def _partitioning(mesh: MeshConfig, rules: AxisRules) -> Any:
-    """Over the devices of this process: each of several draws on its own."""
-    import jax
-
-    from cm3leon_jax.model.partitioning import Partitioning, make_mesh
-
-    return Partitioning(make_mesh(mesh, jax.local_devices()), rules)
 
 
 def _answer(generator: Generator, reader: RequestReader, rows: list[dict[str, Any]], output: str, keep: int) -> None:

@@ -35,10 +35,9 @@ def serve(
     the page unless --host says otherwise (0.0.0.0: everybody who can reach this machine; there is no password)."""
     import socket
 
-    import jax
     import uvicorn
 
-    from cm3leon_jax.model.partitioning import Partitioning, make_mesh
+    from cm3leon_jax.model.partitioning import local_partitioning
     from cm3leon_jax.sampling.pipeline import Generator
     from cm3leon_jax.sampling.requests import RequestReader
     from cm3leon_jax.sampling.rules import MIXED, RULES
@@ -59,7 +58,7 @@ def serve(
             image_tokenizer,
             retriever=retriever,
             prepared=prepared,
-            partitioning=Partitioning(make_mesh(mesh, jax.local_devices()), rules),
+            partitioning=local_partitioning(mesh, rules),
             batch_size=batch_size,
             precision=precision,
         )

@@ -54,7 +54,7 @@ def train(
     from cm3leon_jax.data.tasks import pretraining_mixture
     from cm3leon_jax.model.decoder import Params
     from cm3leon_jax.model.folder import load_initial_params, whole
-    from cm3leon_jax.model.partitioning import Partitioning, make_mesh
+    from cm3leon_jax.model.partitioning import local_partitioning
     from cm3leon_jax.runtime import hosts
     from cm3leon_jax.runtime.files import Path, as_path
     from cm3leon_jax.sampling.pictures import write_picture_grid
@@ -80,7 +80,7 @@ def train(
         params = jax.tree.map(whole, params)
         if not hosts.is_first():
             return {}
-        alone = Partitioning(make_mesh(MeshConfig(), jax.local_devices()))  # while the other processes wait
+        alone = local_partitioning()  # while the other processes wait
         generator = Generator(model, vocabulary, params, text, image, partitioning=alone)
         pictures = generator.text_to_image(captions, sampling=sampling)
         path = as_path(directory) / "samples" / f"step_{step:07d}.png"

@@ -197,3 +197,8 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
     else:
         grid = mesh_utils.create_device_mesh(sizes, devices=devices, allow_split_physical_axes=True)
     return Mesh(grid, AXIS_NAMES, axis_types=(AxisType.Auto,) * len(AXIS_NAMES))
+
+
+def local_partitioning(config: MeshConfig | None = None, rules: AxisRules | None = None) -> Partitioning:
+    """Over the devices of this process alone, whatever the others do."""
+    return Partitioning(make_mesh(config or MeshConfig(), jax.local_devices()), rules or AxisRules())

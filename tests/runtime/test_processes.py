@@ -1,6 +1,7 @@
 """Several processes are one run: they train what one would, end together, and never hang."""
 
 import json
+import pathlib
 import signal
 import time
 
@@ -12,6 +13,7 @@ from cm3leon_jax.model.folder import load_decoder
 from cm3leon_jax.runtime.checkpoints import Checkpoints
 from cm3leon_jax.runtime.errors import EXIT_START_AGAIN, EXIT_USER_ERROR
 
+PROGRAM = pathlib.Path(__file__).with_name("tiny_run.py")
 STEPS = 8
 HEARTBEAT = 10  # seconds, as `Run` sets it
 SLACK = 15  # seconds, for a busy machine
@@ -25,7 +27,7 @@ def lines(errors):
 def alone(tmp_path_factory):
     """The run of one process, which the others are compared with."""
     directory = tmp_path_factory.mktemp("alone")
-    with Run(1, mode="train", directory=str(directory), steps=STEPS) as run:
+    with Run(PROGRAM, 1, mode="train", directory=str(directory), steps=STEPS) as run:
         (ended,) = run.wait()
     assert ended.status == 0, ended.errors
     return directory
@@ -33,7 +35,7 @@ def alone(tmp_path_factory):
 
 def test_two_processes_are_preempted_and_four_go_on_as_one_would(alone, tmp_path):
     directory = str(tmp_path)
-    with Run(2, mode="train", directory=directory, steps=STEPS, pause=0.4) as run:
+    with Run(PROGRAM, 2, mode="train", directory=directory, steps=STEPS, pause=0.4) as run:
         run.wait_for_steps(directory, 2)
         run.processes[1].send_signal(signal.SIGTERM)
         ended = run.wait()
@@ -43,7 +45,7 @@ def test_two_processes_are_preempted_and_four_go_on_as_one_would(alone, tmp_path
     preempted_at = logged(directory)[-1]["step"]
     assert 2 <= preempted_at < STEPS and Checkpoints(tmp_path / "training").latest_step() == preempted_at
 
-    with Run(4, mode="train", directory=directory, steps=STEPS) as run:
+    with Run(PROGRAM, 4, mode="train", directory=directory, steps=STEPS) as run:
         assert [each.status for each in run.wait()] == [0] * 4
     rows, expected = logged(directory), logged(alone)
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
@@ -56,14 +58,14 @@ def test_two_processes_are_preempted_and_four_go_on_as_one_would(alone, tmp_path
     assert json.loads((tmp_path / "evaluation.json").read_text())["steps"] == STEPS
 
     # What four have written, one reads, and has nothing left to do.
-    with Run(1, mode="train", directory=directory, steps=STEPS) as run:
+    with Run(PROGRAM, 1, mode="train", directory=directory, steps=STEPS) as run:
         assert run.wait()[0].status == 0
     assert logged(directory) == rows
 
 
 @pytest.mark.parametrize(("victim", "by"), [(1, signal.SIGKILL), (0, signal.SIGSTOP)])
 def test_a_process_that_dies_or_freezes_ends_the_others(tmp_path, victim, by):
-    with Run(2, mode="train", directory=str(tmp_path), steps=10_000, pause=0.1) as run:
+    with Run(PROGRAM, 2, mode="train", directory=str(tmp_path), steps=10_000, pause=0.1) as run:
         run.wait_for_steps(tmp_path, 2)
         run.processes[victim].send_signal(by)
         started = time.monotonic()
@@ -74,7 +76,7 @@ def test_a_process_that_dies_or_freezes_ends_the_others(tmp_path, victim, by):
 
 
 def test_a_process_that_hangs_is_found_by_the_watchdog(tmp_path):
-    with Run(2, mode="train", directory=str(tmp_path), steps=10_000, hang_at=3, watchdog=3.0) as run:
+    with Run(PROGRAM, 2, mode="train", directory=str(tmp_path), steps=10_000, hang_at=3, watchdog=3.0) as run:
         ended = run.wait()
     assert [each.status for each in ended] == [EXIT_START_AGAIN] * 2, ended
     assert "step 3 took more than" in lines(ended[0].errors)[-1]
@@ -90,7 +92,9 @@ def test_what_is_wrong_in_one_process_ends_all_alike_and_is_said_once(tmp_path):
         "train": {"directory": str(tmp_path), "steps": 1, "tensor": 2},
         "bug": {"by": 1},
     }
-    runs = {name: Run(2, mode=name.removesuffix("_elsewhere"), **arguments) for name, arguments in modes.items()}
+    runs = {
+        name: Run(PROGRAM, 2, mode=name.removesuffix("_elsewhere"), **arguments) for name, arguments in modes.items()
+    }
     ended = {}
     for name, run in runs.items():
         with run:
@@ -117,11 +121,11 @@ def test_a_process_whose_companions_do_not_come_says_so_and_may_be_started_again
         "CM3LEON_PROCESS_INDEX": "1",
         "CM3LEON_JOIN_SECONDS": "2",
     }
-    with Run(1, mode="bug", by=1, settings=settings) as absent:
+    with Run(PROGRAM, 1, mode="bug", by=1, settings=settings) as absent:
         (ended,) = absent.wait(seconds=60)
     assert ended.status == EXIT_START_AGAIN, ended.errors
     assert len(lines(ended.errors)) == 1
     wrong = {"CM3LEON_PROCESS_INDEX": "2"}
-    with Run(1, mode="bug", by=1, settings=settings | wrong) as nonsense:
+    with Run(PROGRAM, 1, mode="bug", by=1, settings=settings | wrong) as nonsense:
         (ended,) = nonsense.wait()
     assert ended.status == EXIT_USER_ERROR and "must be 0 to 1" in ended.errors

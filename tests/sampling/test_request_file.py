@@ -1,19 +1,21 @@
 """A file of requests: results do not depend on pieces, on the number of processes, or on being killed in between."""
 
 import json
+import pathlib
 
 import numpy as np
 import PIL.Image
 import pytest
+from processes import Run
 from tiny_generator import tiny_generator
 
-from cm3leon_jax.runtime import hosts
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import read_json_lines
 from cm3leon_jax.sampling.request_file import answer_file, read_rows, tell_of
 from cm3leon_jax.sampling.requests import RequestReader
 from cm3leon_jax.sampling.rules import SamplingConfig
 
+PROGRAM = pathlib.Path(__file__).with_name("answering.py")
 READER = RequestReader(lambda name: np.zeros((8, 8, 3), np.uint8), (4, 4), SamplingConfig(), samples=2)
 ROWS = [{"prompt": "cat"}, {"image": "x", "samples": 1}, {"prompt": "a" * 95}, {"prompt": "dog", "retrieved": 1}]
 ROWS += [{"prompt": "owl", "id": "o"}]
@@ -71,12 +73,13 @@ def test_killed_between_pieces_it_continues(generator, expected, tmp_path, monke
     assert contents(tmp_path) == expected
 
 
-def test_several_processes_share_the_pieces(generator, expected, tmp_path, monkeypatch):
-    for index in (1, 0):  # process 0 joins what all have written, and so comes last here
-        monkeypatch.setattr(hosts, "index", lambda index=index: index)
-        monkeypatch.setattr(hosts, "count", lambda: 2)
-        answer_file(generator, READER, ROWS, tmp_path, piece=2, keep=0)
-        assert len(list((tmp_path / "pieces").iterdir())) == (1 if index else 3)
+def test_several_processes_share_the_pieces_and_end_together(expected, tmp_path):
+    with Run(PROGRAM, 2, out=str(tmp_path), rows=ROWS) as run:
+        ended = run.wait()
+    assert [each.status for each in ended] == [2, 2], ended  # one request has an error
+    assert "1 of 5 requests were not answered" in ended[0].errors and "cm3leon:" not in ended[1].errors
+    # Of five requests in three pieces: one has the first and the last, the other that with the error.
+    assert (tmp_path / "drawn_by_0").read_text() == "2\n1\n" and (tmp_path / "drawn_by_1").read_text() == "1\n"
     assert contents(tmp_path) == expected
 
 

@@ -1,4 +1,4 @@
-"""Starts several processes of `tiny_run.py` as one run, and says how they ended."""
+"""Starts several processes of one program as one run, and says how they ended."""
 
 import contextlib
 import json
@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from cm3leon_jax.runtime.metrics import read_metrics
 
-PROGRAM = pathlib.Path(__file__).with_name("tiny_run.py")
 # Importing JAX is most of a start: compiled once, and not once a process.
 _BYTECODE = tempfile.TemporaryDirectory(prefix="bytecode")
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("CM3LEON_")} | {
@@ -32,9 +31,10 @@ class Ended(NamedTuple):
 
 
 class Run:
-    """`count` processes; with `count` 1, one that joins nobody. `settings` override environment variables."""
+    """`count` processes of `program`, which takes its `arguments` as JSON; with `count` 1, one that joins nobody.
+    `settings` override environment variables."""
 
-    def __init__(self, count: int, *, settings: dict[str, str] | None = None, **arguments):
+    def __init__(self, program: pathlib.Path, count: int, *, settings: dict[str, str] | None = None, **arguments):
         with socket.socket() as free:
             free.bind(("localhost", 0))
             port = free.getsockname()[1]
@@ -47,7 +47,7 @@ class Run:
                 "CM3LEON_HEARTBEAT_SECONDS": "10",
             }
             environment = _ENVIRONMENT | (joining if count > 1 else {}) | (settings or {})
-            command = [sys.executable, str(PROGRAM), json.dumps(arguments)]
+            command = [sys.executable, str(program), json.dumps(arguments)]
             self.processes.append(
                 subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
             )

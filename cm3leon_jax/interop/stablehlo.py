@@ -24,7 +24,7 @@ from cm3leon_jax.runtime.tensor_stream import NewTensor, StoredTensor, write_ten
 from cm3leon_jax.sampling.loop import Batch, decode
 from cm3leon_jax.sampling.prompts import DRAW, IMAGE
 from cm3leon_jax.sampling.rules import MIXED, TWO_STREAMS, SamplingConfig
-from cm3leon_jax.sampling.weights import sampling_params
+from cm3leon_jax.sampling.weights import sampling_config, sampling_params
 from cm3leon_jax.vocabulary import Vocabulary
 
 PROGRAM_FILE = "sampler.stablehlo"
@@ -133,6 +133,7 @@ def draw_images(
     partitioning: Partitioning,
 ) -> tuple[jax.Array, jax.Array]:
     """The sampling loop for whole images -> codes int32 [B, T] and their log-probabilities float32 [B]."""
+    config = sampling_config(config)
     rows, streams = inputs["lengths"].shape
     batch: Batch = dict(inputs)
     batch["template"] = jnp.full((rows, streams, image_tokens), DRAW, jnp.int32)

@@ -85,7 +85,7 @@ def run_layers(
     config: DecoderConfig,
     partitioning: Partitioning = UNPARTITIONED,
 ) -> tuple[jax.Array, Any]:
-    """Runs all layers and the final LayerNorm.
+    """Runs all layers, stacked or in a list, and the final LayerNorm.
 
     `attend_of_layer(q, k, v, carry, layer) -> (o, carry)` is the attention of layer number `layer` (an int when
     unrolled, an int32 scalar when scanned); `carry` is handed from layer to layer.
@@ -106,7 +106,9 @@ def run_layers(
             (jnp.arange(config.num_layers), params["layers"]),
         )
     else:
-        for layer, weights in enumerate(unstacked(params["layers"], config.num_layers)):
+        layers = params["layers"]
+        layers = layers if isinstance(layers, list) else unstacked(layers, config.num_layers)
+        for layer, weights in enumerate(layers):
             body = rematerialized(functools.partial(one_layer, layer=layer), config.remat)
             x_BxLxD, carry = body(x_BxLxD, carry, weights=weights)
     return layer_norm(x_BxLxD, config.norm_epsilon), carry

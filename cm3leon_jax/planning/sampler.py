@@ -19,7 +19,7 @@ from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.sampling.loop import decode
 from cm3leon_jax.sampling.prompts import IMAGE
 from cm3leon_jax.sampling.rules import TWO_STREAMS, SamplingConfig
-from cm3leon_jax.sampling.weights import AS_COMPUTED, PrecisionConfig, sampling_axes, sampling_params
+from cm3leon_jax.sampling.weights import AS_COMPUTED, PrecisionConfig, sampling_axes, sampling_config, sampling_params
 from cm3leon_jax.vocabulary import CM3LEON
 
 IMAGE_TOKENS = 1024  # 256 × 256 pixels (CM3Leon §2.1)
@@ -39,6 +39,11 @@ class PlannedSampler:
     precision: PrecisionConfig = AS_COMPUTED
     compiler_options: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def decoder(self) -> DecoderConfig:
+        """The model as the sampling program has it."""
+        return sampling_config(self.model)
+
 
 def compile_sampler(run: PlannedSampler, slice_: Slice) -> CompiledProgram:
     """Compiles the very program that `cm3leon sample` runs. DoesNotFit: too little memory."""
@@ -49,7 +54,7 @@ def compile_sampler(run: PlannedSampler, slice_: Slice) -> CompiledProgram:
     params = jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         _weights(run),
-        partitioning.tree(sampling_axes(run.model, run.precision)),
+        partitioning.tree(sampling_axes(run.decoder, run.precision)),
     )
     rows, streams = run.rows * partitioning.batch_shards, 2 if run.rule in TWO_STREAMS else 1
     array = functools.partial(jax.ShapeDtypeStruct, sharding=partitioning.sharding("batch"))
@@ -69,7 +74,7 @@ def compile_sampler(run: PlannedSampler, slice_: Slice) -> CompiledProgram:
     lowered = decode.lower(
         params,
         batch,
-        config=run.model,
+        config=run.decoder,
         vocabulary=CM3LEON,
         draws=IMAGE,
         rule=run.rule,
@@ -135,8 +140,8 @@ def _check_weights(run: PlannedSampler, slice_: Slice) -> None:
 
 def _weights(run: PlannedSampler) -> Any:
     """Their shapes, as the program reads them."""
-    prepare = functools.partial(sampling_params, config=run.model, precision=run.precision)
-    return jax.eval_shape(prepare, abstract_params(run.model))
+    prepare = functools.partial(sampling_params, config=run.decoder, precision=run.precision)
+    return jax.eval_shape(prepare, abstract_params(run.decoder))
 
 
 def _plan(run: PlannedSampler, slice_: Slice, program: CompiledProgram) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from cm3leon_jax.sampling.batches import Job, batches
 from cm3leon_jax.sampling.loop import Batch
 from cm3leon_jax.sampling.prompts import Prompt
 from cm3leon_jax.sampling.rules import SamplingConfig
-from cm3leon_jax.sampling.weights import AS_COMPUTED, PrecisionConfig, sampling_params
+from cm3leon_jax.sampling.weights import AS_COMPUTED, PrecisionConfig, sampling_config, sampling_params
 from cm3leon_jax.vocabulary import Vocabulary
 
 
@@ -78,10 +78,10 @@ class Engine:
                 f"the model has {config.vocab_size} vocabulary rows and the tokenizers make {vocabulary.size}; "
                 "use the tokenizers that the model was trained with"
             )
-        self.config, self.vocabulary, self.precision = config, vocabulary, precision
+        self.config, self.vocabulary, self.precision = sampling_config(config), vocabulary, precision
         self.batch_size = batch_size
         self.partitioning = partitioning or Partitioning(make_mesh(MeshConfig()))
-        self._params = sampling_params(params, config=config, precision=precision, partitioning=self.partitioning)
+        self._params = sampling_params(params, config=self.config, precision=precision, partitioning=self.partitioning)
 
     def with_params(self, params: Params) -> Engine:
         """The same with other weights."""

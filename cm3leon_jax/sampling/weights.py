@@ -41,6 +41,12 @@ class PrecisionConfig:
 AS_COMPUTED = PrecisionConfig()
 
 
+def sampling_config(config: DecoderConfig) -> DecoderConfig:
+    """The decoder as it is drawn from: its layers one by one. A loop over stacked ones would copy the weights and the
+    cache of each layer out of the stack in every step, which takes about as long as the step itself."""
+    return dataclasses.replace(config, stack="unroll")
+
+
 def sampling_params(
     params: Params,
     *,
@@ -48,34 +54,50 @@ def sampling_params(
     precision: PrecisionConfig = AS_COMPUTED,
     partitioning: Partitioning = UNPARTITIONED,
 ) -> Params:
-    """float32 parameters, on the host or on devices -> those of `loop.start`, the same tree, split over the mesh.
+    """float32 parameters, on the host or on devices -> those of `loop.start`, split over the mesh: the same tree, but
+    where layers are unrolled a list of them.
 
     One parameter after the other, so that no more than one is on the devices in float32. Can be traced by `jax.jit`.
     """
-    whole = logical_axes(config)
 
-    def kept(x: Any, names: tuple[str | None, ...], axes: Any, dtype: str) -> Any:
+    def kept(x: Any, names: tuple[str | None, ...], dtype: str, layers: int | None) -> Any:
         if partitioning.mesh is not None and not isinstance(x, jax.core.Tracer):
             x = jax.device_put(x, partitioning.sharding(*names))
-        return _converted(x, axes, dtype, partitioning)
+        return _converted(x, names, dtype, layers, partitioning)
 
-    return jax.tree.map(kept, params, whole, sampling_axes(config, precision), _dtypes(config, precision))
+    whole, dtypes = logical_axes(config), _dtypes(config, precision)
+    found = {}
+    for part in params:
+        layers = _unrolled(config, part)
+        converted = jax.tree.map(functools.partial(kept, layers=layers), params[part], whole[part], dtypes[part])
+        found[part] = converted if layers is None else _by_layer(params[part], converted, layers)
+    return found
 
 
 def sampling_axes(config: DecoderConfig, precision: PrecisionConfig = AS_COMPUTED) -> Params:
     """The logical axes of what `sampling_params` gives, as `decoder.logical_axes` has those of the parameters."""
-
-    def kept(axes: tuple[str | None, ...], dtype: str) -> Any:
-        if dtype != "int8":
-            return axes
-        return Int8(axes, (*axes[:_SUMMED], None, *axes[_SUMMED + 1 :]))
-
+    whole, dtypes = logical_axes(config), _dtypes(config, precision)
     is_axes = lambda node: isinstance(node, tuple)  # noqa: E731
-    return jax.tree.map(kept, logical_axes(config), _dtypes(config, precision), is_leaf=is_axes)
+    axes = jax.tree.map(_kept_axes, whole, dtypes, is_leaf=is_axes)
+    layers = _unrolled(config, "layers")
+    if layers is not None:
+        is_kept = lambda node: isinstance(node, tuple | Int8)  # noqa: E731
+        axes["layers"] = [jax.tree.map(_without_first, axes["layers"], is_leaf=is_kept) for _ in range(layers)]
+    return axes
 
 
 # The axis along which numbers have one scale: inputs of a matrix [layers, inputs, outputs], features of a table.
 _SUMMED = 1
+
+
+def _unrolled(config: DecoderConfig, part: str) -> int | None:
+    """How many layers the parameters `part` are taken apart into; None: they stay together."""
+    return config.num_layers if part == "layers" and config.stack == "unroll" else None
+
+
+def _by_layer(like: Params, converted: Params, layers: int) -> list[Params]:
+    """A tree of lists -> a list of trees."""
+    return [jax.tree.map(lambda _, leaf, layer=layer: leaf[layer], like, converted) for layer in range(layers)]
 
 
 def _dtypes(config: DecoderConfig, precision: PrecisionConfig) -> Params:
@@ -86,9 +108,27 @@ def _dtypes(config: DecoderConfig, precision: PrecisionConfig) -> Params:
     return dtypes
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2, 3))
-def _converted(x: jax.Array, axes: Any, dtype: str, partitioning: Partitioning) -> Any:
-    if dtype != "int8":
-        return partitioning.constrain(x.astype(dtype), *axes)
-    rounded = Int8.of(x, _SUMMED)
-    return Int8(partitioning.constrain(rounded.data, *axes.data), partitioning.constrain(rounded.scales, *axes.scales))
+def _kept_axes(axes: tuple[str | None, ...], dtype: str) -> Any:
+    return Int8(axes, (*axes[:_SUMMED], None, *axes[_SUMMED + 1 :])) if dtype == "int8" else axes
+
+
+def _without_first(axes: Any) -> Any:
+    return Int8(axes.data[1:], axes.scales[1:]) if isinstance(axes, Int8) else axes[1:]
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4))
+def _converted(
+    x: jax.Array, names: tuple[str | None, ...], dtype: str, layers: int | None, partitioning: Partitioning
+) -> Any:
+    """x as `dtype`, or a list of that for each of so many layers."""
+    axes = _kept_axes(names, dtype)
+    kept = Int8.of(x, _SUMMED) if dtype == "int8" else x.astype(dtype)
+    if layers is None:
+        return _constrained(kept, axes, partitioning)
+    return [_constrained(kept[layer], _without_first(axes), partitioning) for layer in range(layers)]
+
+
+def _constrained(kept: Any, axes: Any, partitioning: Partitioning) -> Any:
+    if isinstance(kept, Int8):
+        return Int8(partitioning.constrain(kept.data, *axes.data), partitioning.constrain(kept.scales, *axes.scales))
+    return partitioning.constrain(kept, *axes)

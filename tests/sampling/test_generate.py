@@ -314,9 +314,7 @@ def test_one_can_watch_and_give_up(params, config, vocabulary, images):
 
 
 @pytest.mark.parametrize("precision", [PrecisionConfig("bfloat16", "bfloat16"), PrecisionConfig("int8", "int8")])
-@pytest.mark.parametrize("stack", ["scan", "unroll"])
-def test_fewer_bits_give_nearly_the_same_probabilities(params, config, vocabulary, make_document, precision, stack):
-    config = dataclasses.replace(config, stack=stack)
+def test_fewer_bits_give_nearly_the_same_probabilities(params, config, vocabulary, make_document, precision):
     context = [make_document(n, text=8) for n in range(2)]
     asked = [prompts.text_to_image(make_document(5).text, context, image_tokens=12, vocabulary=vocabulary)]
     forced = dataclasses.replace(SETTINGS, rule="guided", top_p=1e-6)

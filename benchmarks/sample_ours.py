@@ -19,13 +19,13 @@ class OurSampler:
         from cm3leon_jax.model.folder import load_decoder
         from cm3leon_jax.model.partitioning import MeshConfig, Partitioning, make_mesh
         from cm3leon_jax.sampling import prompts
-        from cm3leon_jax.sampling.generate import generate
+        from cm3leon_jax.sampling.generate import Engine
         from cm3leon_jax.sampling.rules import SamplingConfig
 
         if jax.default_backend() != device:
             raise ImportError(f"JAX's default backend here is {jax.default_backend()}, not {device}")
         config, vocabulary, params = load_decoder(decoder)
-        config = dataclasses.replace(config, compute_dtype=dtype, stack=case.stack)
+        config = dataclasses.replace(config, compute_dtype=dtype)
         partitioning = Partitioning(make_mesh(MeshConfig()))
         asked = [
             prompts.text_to_image(text, [], image_tokens=case.image_tokens, vocabulary=vocabulary)
@@ -33,12 +33,11 @@ class OurSampler:
         ]
         rule = SamplingConfig(rule="guided", guidance_scale=case.guidance_scale, top_p=case.top_p)
 
+        engine = Engine(params, config, vocabulary, batch_size=case.rows, partitioning=partitioning)
+
         def draw(seed: int) -> np.ndarray:
-            sampling = dataclasses.replace(rule, seed=seed)
-            results = generate(
-                params, config, vocabulary, asked, sampling, batch_size=case.rows, partitioning=partitioning
-            )
-            return np.stack([result.image for result in results])
+            results = engine.draw(asked, dataclasses.replace(rule, seed=seed))
+            return np.stack([result.image for (result,) in results])
 
         self._draw, self._case, self._seed = draw, case, 0
         started = time.perf_counter()

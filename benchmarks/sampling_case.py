@@ -19,7 +19,6 @@ class SamplingCase:
     image_tokens: int
     text_tokens: int
     rows: int = 4  # images at once; guidance reads each twice
-    stack: str = "scan"
     guidance_scale: float = 3.0
     top_p: float = 0.9
 
@@ -34,7 +33,7 @@ class SamplingCase:
 
 
 SIZES = {
-    "demo": SamplingCase(4, 128, 4, text_size=512, image_codes=512, image_tokens=64, text_tokens=30, stack="unroll"),
+    "demo": SamplingCase(4, 128, 4, text_size=512, image_codes=512, image_tokens=64, text_tokens=30),
     "d512": SamplingCase(8, 512, 8, text_size=4096, image_codes=8192, image_tokens=256, text_tokens=62),
     "350m": SamplingCase(24, 1024, 16, text_size=56_320, image_codes=8192, image_tokens=1024, text_tokens=126),
     "760m": SamplingCase(24, 1536, 16, text_size=56_320, image_codes=8192, image_tokens=1024, text_tokens=126),

@@ -47,15 +47,14 @@ def init_cache(
     are.
     """
     shape = (batch, config.num_heads, length, config.head_dim)
+    scales_shape = (batch, config.num_heads, 1, length)  # slots last: an axis of one number is padded to 128 on TPUs
     dtype = dtype or ("float32" if partitioning.platform == "cpu" else config.compute_dtype)
 
     def empty(leading: tuple[int, ...], *axes: str | None) -> Any:
-        def zeros(width: int, dtype: str) -> jax.Array:
-            return partitioning.constrain(jnp.zeros((*leading, *shape[:-1], width), dtype), *axes)
+        def zeros(shape: tuple[int, ...], dtype: str) -> jax.Array:
+            return partitioning.constrain(jnp.zeros((*leading, *shape), dtype), *axes)
 
-        if dtype == "int8":
-            return Int8(zeros(config.head_dim, "int8"), zeros(1, "float32"))
-        return zeros(config.head_dim, dtype)
+        return Int8(zeros(shape, "int8"), zeros(scales_shape, "float32")) if dtype == "int8" else zeros(shape, dtype)
 
     def buffers() -> Any:
         if config.stack == "scan":
@@ -167,18 +166,21 @@ def decode_step(
 def _write(buffer: Any, layer: Any, slot: Any, new_BxPxHxK: jax.Array) -> Any:
     """Puts P tokens of one layer at `slot`."""
     if isinstance(buffer, list):
-        return [*buffer[:layer], _put(buffer[layer], (0, 0, slot, 0), new_BxPxHxK), *buffer[layer + 1 :]]
-    return _put(buffer, (layer, 0, 0, slot, 0), new_BxPxHxK)
+        return [*buffer[:layer], _put(buffer[layer], (), slot, new_BxPxHxK), *buffer[layer + 1 :]]
+    return _put(buffer, (layer,), slot, new_BxPxHxK)
 
 
-def _put(buffer: Any, place: tuple, new_BxPxHxK: jax.Array) -> Any:
-    new: Any = new_BxPxHxK.swapaxes(1, 2)
-    if isinstance(buffer, Int8):
-        new = Int8.of(new, axis=-1)
-    leading = (None,) * (len(place) - 4)
-    return jax.tree.map(
-        lambda old, x: jax.lax.dynamic_update_slice(old, x.astype(old.dtype)[(*leading, ...)], place), buffer, new
-    )
+def _put(buffer: Any, leading: tuple, slot: Any, new_BxPxHxK: jax.Array) -> Any:
+    def put(old: jax.Array, new: jax.Array, place: tuple) -> jax.Array:
+        new = new.astype(old.dtype).reshape((1,) * len(leading) + new.shape)
+        return jax.lax.dynamic_update_slice(old, new, (*leading, 0, 0, *place))
+
+    new_BxHxPxK = new_BxPxHxK.swapaxes(1, 2)
+    if not isinstance(buffer, Int8):
+        return put(buffer, new_BxHxPxK, (slot, 0))
+    rounded = Int8.of(new_BxHxPxK, axis=-1)
+    scales_BxHx1xP = rounded.scales.swapaxes(2, 3)
+    return Int8(put(buffer.data, rounded.data, (slot, 0)), put(buffer.scales, scales_BxHx1xP, (0, slot)))
 
 
 def _shared(shared: Cache, layer: Any) -> Shared:

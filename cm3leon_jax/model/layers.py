@@ -123,16 +123,18 @@ class Attention(nnx.Module):
         heads = (config.num_heads, config.head_dim)
         inward = WeightLayout(partitioning, ("embed", "heads", None))
         outward = WeightLayout(partitioning, ("heads", None, "embed"))
-        scale = config.head_dim**-0.5  # of the queries; on the weights, which are fewer
-        query = self.query[...] if config.qk_norm else self.query[...] * scale
+        scale = config.head_dim**-0.5  # of the queries: on them or on their weights, whichever are fewer
+        scaled_weights = not config.qk_norm and y_BxLxD.size >= config.d_model**2
+        query = self.query[...] * scale if scaled_weights else self.query[...]
         # As products over [D, H, K], whose results the attention kernels take without another copy.
         q_BxLxHxK, k_BxLxHxK, v_BxLxHxK = (
             named(linear(y_BxLxD, weight.reshape(config.d_model, *heads), 1, inward), name)
             for name, weight in (("query", query), ("key", self.key[...]), ("value", self.value[...]))
         )
         if config.qk_norm:
-            q_BxLxHxK = layer_norm(q_BxLxHxK, config.norm_epsilon) * jnp.asarray(scale, q_BxLxHxK.dtype)
-            k_BxLxHxK = layer_norm(k_BxLxHxK, config.norm_epsilon)
+            q_BxLxHxK, k_BxLxHxK = (layer_norm(x, config.norm_epsilon) for x in (q_BxLxHxK, k_BxLxHxK))
+        if not scaled_weights:
+            q_BxLxHxK = q_BxLxHxK * jnp.asarray(scale, q_BxLxHxK.dtype)
         o_BxLxHxK, extra = attend(q_BxLxHxK, k_BxLxHxK, v_BxLxHxK)
         output_HxKxD = self.output[...].reshape(*heads, config.d_model)
         return linear(o_BxLxHxK, output_HxKxD, 2, outward), extra

@@ -26,8 +26,12 @@ def linear(x: jax.Array, weight: jax.Array | Int8, contracted: int = 1, layout: 
     int8 has a scale for each output, by which the product is multiplied; it has no gradient.
     """
     if isinstance(weight, Int8):
-        scales = weight.scales.reshape(weight.shape[contracted:])
-        return (_product(x, weight.data.astype(x.dtype), contracted, 0, jnp.float32) * scales).astype(x.dtype)
+        # As a matrix, which is how it is kept: in another shape XLA would copy it in every step of sampling.
+        leading, outputs = x.shape[: x.ndim - contracted], weight.shape[contracted:]
+        inputs = math.prod(weight.shape[:contracted])
+        matrix_IxO = weight.data.reshape(inputs, -1).astype(x.dtype)
+        product = _product(x.reshape(*leading, inputs), matrix_IxO, 1, 0, jnp.float32)
+        return (product * weight.scales.reshape(-1)).astype(x.dtype).reshape(*leading, *outputs)
     return _linear(x, weight, contracted, layout)
 
 

@@ -53,6 +53,7 @@ def sample(
     from cm3leon_jax.sampling import request_file
     from cm3leon_jax.sampling.pipeline import Generator
     from cm3leon_jax.sampling.requests import RequestReader
+    from cm3leon_jax.tokenizers.text import TextTokenizer
 
     rows = _rows(prompt or [], image or [], mask, instruction or [])
     _check(rows, requests, retriever, prepared, retrieved=retrieved, samples=samples, keep=keep)
@@ -91,7 +92,8 @@ def sample(
         request_file.tell_of(output, speed)
 
     settings = {"requests": sha256_of_file(requests), "retrieved": retrieved, "samples": samples, "keep": keep}
-    models = [path and model_fingerprint(path) for path in (decoder, text_tokenizer, image_tokenizer, retriever)]
+    models = [TextTokenizer.load(text_tokenizer).fingerprint]
+    models += [model_fingerprint(folder) for folder in (decoder, image_tokenizer, retriever) if folder]
     settings |= {"models": fingerprint(*models, prepared), "sampling": sampling, "precision": precision, "piece": piece}
     run_stage(output, "sample", settings=settings, extendable={}, work=work)
 

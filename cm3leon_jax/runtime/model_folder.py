@@ -87,6 +87,9 @@ def load_model(directory: Path, *, kind: str, config_type: type[Config], make_wi
 
 
 def model_fingerprint(directory: Path) -> str:
-    """Names the exact config and weights of a model folder."""
+    """Names the exact config and weights of a model folder. `UserError`: it is none."""
     directory = as_path(directory)
-    return fingerprint(sha256_of_file(directory / CONFIG_FILE), sha256_of_file(directory / WEIGHTS_FILE))
+    try:
+        return fingerprint(sha256_of_file(directory / CONFIG_FILE), sha256_of_file(directory / WEIGHTS_FILE))
+    except OSError as error:
+        raise UserError(f"{directory} is not the folder of a model ({error.strerror or error}); name one") from None

@@ -189,7 +189,8 @@ def edit_image(
     _needs_text(instruction)
     drafts = [Draft([task], image), Draft([instruction], np.full(image_tokens, HIDDEN))]
     # Of the segments: 0 is the task, 1 the image, 2 the instruction.
-    return compose(drafts, [], vocabulary=vocabulary, less=({2}, {1, 2}))
+    prompt = compose(drafts, [], vocabulary=vocabulary, less=({2}, {1, 2}))
+    return dataclasses.replace(prompt, documents=1)  # the image that was given is no answer
 
 
 def compose(

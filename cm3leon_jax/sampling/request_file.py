@@ -74,16 +74,16 @@ def answer_file(
     own = {number: numbered[number * piece :][:piece] for number in range(hosts.index(), count, hosts.count())}
     due = {number: some for number, some in own.items() if not _piece_file(out, number).exists()}
     wanted, left = (sum(_samples(row, reader) for some in all_.values() for _, row in some) for all_ in (own, due))
-    started = time.perf_counter()
+    started, drawn = time.perf_counter(), 0
     with progress(label="drawing", total=wanted, start=wanted - left, unit="samples") as bar:
         for number, some in due.items():
             results = answer_rows(generator, reader, some, out, f"pictures/{number:05d}", keep=keep, bar=bar)
             with written_aside(_piece_file(out, number)) as aside:
                 aside.write_bytes(b"".join(json_line(result) for result in results))
-            bar.update(
-                sum(_samples(row, reader) for (_, row), got in zip(some, results, strict=True) if "error" in got)
-            )
-    everyone = hosts.gather({"samples": left, "seconds": time.perf_counter() - started})
+            answered = ["error" not in result for result in results]
+            drawn += sum(_samples(row, reader) for (_, row), there in zip(some, answered, strict=True) if there)
+            bar.update(sum(_samples(row, reader) for (_, row), there in zip(some, answered, strict=True) if not there))
+    everyone = hosts.gather({"samples": drawn, "seconds": time.perf_counter() - started})
     if hosts.is_first():
         with written_aside(out / RESULTS_FILE) as aside, open(aside, "wb") as joined:
             for number in range(count):

@@ -115,7 +115,7 @@ function newAnswer(request) {
     waiting: ({ before }) => { state.textContent = before ? `Behind ${before} others…` : "Starting; the first of its kind takes longer, its program is compiled…"; },
     documents: (event) => documents.replaceChildren(made("h3", { textContent: "Retrieved from the memory bank" }),
       made("div", { className: "figures small" }, ...event.documents.map((one) =>
-        made("figure", {}, made("img", { src: one.image, alt: one.caption }), made("figcaption", { textContent: one.caption }))))),
+        made("figure", {}, made("img", { src: one.image, alt: one.caption, title: one.caption }), made("figcaption", { textContent: one.caption }))))),
     progress: (event) => {
       bar.value = event.share;
       state.textContent = `${Math.round(100 * event.share)}%`;

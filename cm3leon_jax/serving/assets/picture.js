@@ -1,5 +1,6 @@
 // The picture of a request: chosen, dropped or taken from an answer, and the mask that is painted over it.
 const $ = (id) => document.getElementById(id);
+const PAINT = "#d6336c"; // of the mask, as it is shown
 const SIZE = 512; // pixels a side of what is shown and painted on
 
 let url = ""; // data URL of the picture as it was given
@@ -18,9 +19,9 @@ function clearMask() {
   marked = new Set();
 }
 
-function fillCells(context) {
+function fillCells(context, colour) {
   const [height, width] = grid.map((count) => SIZE / count);
-  context.fillStyle = "#fff";
+  context.fillStyle = colour;
   for (const cell of marked) context.fillRect((cell % grid[1]) * width, Math.floor(cell / grid[1]) * height, width, height);
 }
 
@@ -68,7 +69,7 @@ function paint(event) {
   const from = last ?? at;
   const steps = Math.ceil(Math.hypot(at[0] - from[0], at[1] - from[1]) / 4) + 1;
   for (let step = 1; step <= steps; step++) mark([0, 1].map((i) => from[i] + ((at[i] - from[i]) * step) / steps), radius);
-  fillCells($("mask").getContext("2d"));
+  fillCells($("mask").getContext("2d"), PAINT);
   last = at;
 }
 
@@ -82,7 +83,7 @@ export const picture = {
     const canvas = document.createElement("canvas");
     const context = shown(canvas);
     context.fillRect(0, 0, SIZE, SIZE);
-    fillCells(context);
+    fillCells(context, "#fff");
     return canvas.toDataURL("image/png");
   },
   ready(tokens) {

@@ -30,6 +30,7 @@ from cm3leon_jax.tokenizers.text import TextTokenizer
 from cm3leon_jax.vocabulary import Vocabulary
 
 Retrieved = int | Sequence[Sequence[RetrievedDocument]]  # how many documents to retrieve, or those of `retrieve`
+_NO_LIBRARY = "documents are retrieved from prepared data with its retriever: name both, or retrieve 0"
 EDIT = "Edit first image following the instruction"  # stands before the picture (CM3Leon §4, InstructPix2Pix)
 
 
@@ -93,7 +94,7 @@ class Generator:
     def retrieve(self, texts: Sequence[str], count: int) -> list[list[RetrievedDocument]]:
         """For each text at most `count` documents of the memory bank, best first."""
         if count and self.library is None:
-            raise UserError("documents are retrieved from prepared data with its retriever: name both, or retrieve 0")
+            raise UserError(_NO_LIBRARY)
         return self.library.retrieve(texts, count) if self.library else [[] for _ in texts]
 
     # What is asked for, as prompts of the engine: `run` draws any of them together.
@@ -188,13 +189,15 @@ class Generator:
     def ask_all(self, requests: Sequence[Request]) -> list[tuple[Prompt, list[RetrievedDocument]] | UserError]:
         """The prompt of each request, checked, with the documents retrieved for it; or what is wrong with it."""
         found: list[list[RetrievedDocument]] = [[] for _ in requests]
-        for count in sorted({request.retrieved for request in requests} - {0}):
+        for count in sorted({request.retrieved for request in requests} - {0}) if self.library else ():
             places = [place for place, request in enumerate(requests) if request.retrieved == count and request.query]
             for place, documents in zip(places, self.retrieve([requests[p].query for p in places], count), strict=True):
                 found[place] = documents
         asked: list[tuple[Prompt, list[RetrievedDocument]] | UserError] = []
         for request, documents in zip(with_codes(requests, self.image_tokenizer), found, strict=True):
             try:
+                if request.retrieved and self.library is None:
+                    raise UserError(_NO_LIBRARY)
                 prompt = self._ask_request(request, documents)
                 self._engine.check(prompt)
                 asked.append((prompt, documents))

@@ -71,7 +71,9 @@ def answer_file(
     out = local_path(out)
     count = -(-len(rows) // piece)
     numbered = list(enumerate(rows))
-    own = {number: numbered[number * piece :][:piece] for number in range(hosts.index(), count, hosts.count())}
+    own = {
+        number: numbered[number * piece : (number + 1) * piece] for number in range(hosts.index(), count, hosts.count())
+    }
     due = {number: some for number, some in own.items() if not _piece_file(out, number).exists()}
     wanted, left = (sum(_samples(row, reader) for some in all_.values() for _, row in some) for all_ in (own, due))
     started, drawn = time.perf_counter(), 0

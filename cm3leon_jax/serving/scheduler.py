@@ -21,6 +21,8 @@ from cm3leon_jax.sampling.requests import Request
 _GATHERING = 0.02  # seconds in which requests that come together find each other
 _SHARE_OF_SHOWING = 0.2  # of the time, at most, goes into pictures of what is unfinished
 
+_PATIENCE = 10.0  # seconds for what is being drawn, at the end
+
 Event = dict[str, Any]
 """What a visitor is told, JSON-able, `event` says which: "waiting" (`before`: requests), "documents" (those retrieved),
 "progress" (`share` of 1, `samples` by number), and at the end "done" (`samples`, the best first) or "error"
@@ -58,11 +60,11 @@ class Scheduler:
         self._thread.start()
 
     def stop(self) -> None:
-        """Gives up what waits and what is being drawn, and waits for the thread."""
+        """Gives up what waits and what is being drawn, and waits for the thread, but not for what it may compile."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(timeout=_PATIENCE)
 
     def submit(self, request: Request, tell: Callable[[Event], None]) -> Ticket:
         """Raises `Busy` where too many wait."""
@@ -89,19 +91,18 @@ class Scheduler:
 
     def _next(self) -> list[Ticket]:
         """Those that are answered together next; none at the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._stopping)
-        time.sleep(_GATHERING)
-        with self._changed:
-            taken: list[Ticket] = []
-            room = self._batch_size
-            while self._waiting and not self._stopping and (not taken or self._waiting[0].request.samples <= room):
-                ticket = self._waiting.popleft()
-                taken += [] if ticket.cancelled else [ticket]
-                room -= 0 if ticket.cancelled else ticket.request.samples
-            if not taken and not self._stopping:
-                return self._next()
-        return taken
+        taken: list[Ticket] = []
+        while not taken and not self._stopping:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._stopping)
+            time.sleep(_GATHERING)
+            with self._changed:
+                self._waiting = collections.deque(ticket for ticket in self._waiting if not ticket.cancelled)
+                room = self._batch_size
+                while self._waiting and (not taken or self._waiting[0].request.samples <= room):
+                    taken.append(self._waiting.popleft())
+                    room -= taken[-1].request.samples
+        return [] if self._stopping else taken
 
     def _answer(self, tickets: Sequence[Ticket]) -> None:
         ready, prompts = [], []

@@ -93,4 +93,7 @@ def test_all_are_asked_together_and_one_that_is_wrong_spoils_no_other():
     np.testing.assert_array_equal(drawn.conditional, alone.conditional)
     assert [document.caption for document in documents] == [generator.retrieve(["cat"], 1)[0][0].caption]
     np.testing.assert_array_equal(caption.conditional, generator.ask_image_to_text(PICTURE).conditional)
+    bare = tiny_generator(library=None)
+    missing, drawn = bare.ask_all([READER.read(row) for row in ({"prompt": "cat"}, {"prompt": "cat", "retrieved": 0})])
+    assert isinstance(missing, UserError) and "retrieve 0" in str(missing) and not isinstance(drawn, UserError)
     np.testing.assert_array_equal(edit.conditional, generator.ask_edit_image("dog", PICTURE).conditional)

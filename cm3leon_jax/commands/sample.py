@@ -6,7 +6,7 @@ import pathlib
 from typing import TYPE_CHECKING, Any
 
 from cm3leon_jax.model.partitioning import AxisRules, MeshConfig
-from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.runtime.errors import UserError, check_at_least
 from cm3leon_jax.sampling.rules import SamplingConfig
 from cm3leon_jax.sampling.weights import PrecisionConfig
 
@@ -56,9 +56,11 @@ def sample(
     from cm3leon_jax.tokenizers.text import TextTokenizer
 
     rows = _rows(prompt or [], image or [], mask, instruction or [])
-    _check(rows, requests, retriever, prepared, retrieved=retrieved, samples=samples, keep=keep)
-    if min(batch_size, piece) < 1:
-        raise UserError("--batch_size and --piece are 1 or more")
+    _check(rows, requests)
+    check_at_least(0, retrieved=retrieved, keep=keep)
+    check_at_least(1, samples=samples, batch_size=batch_size, piece=piece)
+    if retrieved and not (retriever and prepared):
+        raise UserError("--retrieved N needs --prepared DATA and --retriever MODEL to look in")
 
     def opened() -> tuple[Generator, RequestReader]:
         generator = Generator.load(
@@ -111,7 +113,7 @@ def _rows(prompts: list[str], images: list[str], mask: str | None, instructions:
     return [{"prompt": text} for text in prompts] + [{"image": file} for file in images]
 
 
-def _check(rows: list, requests: str | None, retriever: str | None, prepared: str | None, **numbers: int) -> None:
+def _check(rows: list, requests: str | None) -> None:
     from cm3leon_jax.runtime import hosts
 
     if bool(rows) == bool(requests):
@@ -121,24 +123,18 @@ def _check(rows: list, requests: str | None, retriever: str | None, prepared: st
         )
     if rows and hosts.count() > 1:
         raise UserError("several processes share a file of requests; give --requests FILE, or start one process")
-    for name, value in numbers.items():
-        if value < (name == "samples"):
-            raise UserError(f"--{name} is {value}; it must be {int(name == 'samples')} or more")
-    if numbers["retrieved"] and not (retriever and prepared):
-        raise UserError("--retrieved N needs --prepared DATA and --retriever MODEL to look in")
 
 
 def _answer(generator: Generator, reader: RequestReader, rows: list[dict[str, Any]], output: str, keep: int) -> None:
     """Answers the few requests of the command line, and prints what was drawn."""
     from cm3leon_jax.commands.stage import write_operative_gin
-    from cm3leon_jax.runtime.files import json_line, local_path, written_aside
+    from cm3leon_jax.runtime.files import local_path, write_json_lines
     from cm3leon_jax.sampling.request_file import RESULTS_FILE, answer_rows
 
     out = local_path(output)
     results = answer_rows(generator, reader, list(enumerate(rows)), out, keep=keep, label="drawing")
     write_operative_gin(out)
-    with written_aside(out / RESULTS_FILE) as aside:
-        aside.write_bytes(b"".join(map(json_line, results)))
+    write_json_lines(out / RESULTS_FILE, results)
     for result in results:
         for answer in result.get("answers", ()):
             score = f"  {answer['clip_score']:.3f}" if "clip_score" in answer else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from cm3leon_jax.model.partitioning import AxisRules, MeshConfig
-from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.runtime.errors import UserError, check_at_least
 from cm3leon_jax.sampling.rules import SamplingConfig
 from cm3leon_jax.sampling.weights import PrecisionConfig
 
@@ -44,9 +44,7 @@ def serve(
     from cm3leon_jax.serving.app import make_app, read_data_url
     from cm3leon_jax.serving.scheduler import Scheduler
 
-    for name, value in (("batch_size", batch_size), ("most_samples", most_samples), ("most_waiting", most_waiting)):
-        if value < 1:
-            raise UserError(f"--{name} is {value}; it must be 1 or more")
+    check_at_least(1, batch_size=batch_size, most_samples=most_samples, most_waiting=most_waiting)
     try:
         door = socket.create_server((host, port))
     except (OSError, OverflowError) as error:

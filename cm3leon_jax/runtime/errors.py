@@ -11,5 +11,12 @@ class UserError(Exception):
     """Input that cannot be used. The message is one line: what is wrong, and what to do about it."""
 
 
+def check_at_least(least: int, **options: int) -> None:
+    """`UserError` where an option of a command is below `least`."""
+    for name, value in options.items():
+        if value < least:
+            raise UserError(f"--{name} is {value}; it must be {least} or more")
+
+
 class StartAgain(Exception):
     """The work was interrupted with its state saved; the same command continues it (exit status 42)."""

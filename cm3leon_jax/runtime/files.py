@@ -15,7 +15,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 from cm3leon_jax.runtime.errors import UserError
@@ -221,6 +221,12 @@ class AppendedFile:
 def json_line(row: dict) -> bytes:
     """A row of a file that `read_json_lines` reads."""
     return json.dumps(row).encode() + b"\n"
+
+
+def write_json_lines(path: Path, rows: Iterable[dict]) -> None:
+    """A file that `read_json_lines` reads, whole or not at all."""
+    with written_aside(path) as aside:
+        aside.write_bytes(b"".join(map(json_line, rows)))
 
 
 def read_json_lines(path: Path) -> list[dict]:

@@ -147,21 +147,14 @@ class Engine:
     ) -> list[Generation]:
         """Draws one batch. `given_up` grows by what `watch` says; nothing comes back once all of it is."""
         draws, rule, implementation, _ = jobs[0].program
-        options: dict[str, Any] = {
-            "config": self.config,
-            "vocabulary": self.vocabulary,
-            "draws": draws,
-            "rule": rule,
-            "precision": self.precision,
-            "implementation": implementation,
-            "partitioning": self.partitioning,
-        }
+        where: dict[str, Any] = {"config": self.config, "partitioning": self.partitioning}
+        how = {"vocabulary": self.vocabulary, "draws": draws, "rule": rule, "implementation": implementation}
         steps = int(batch["steps"].max())
         placed = self._put(batch)
-        state = loop.start(self._params, placed, **options)
+        state = loop.start(self._params, placed, precision=self.precision, **where)
         stops = [*range(every, steps, every), steps] if watch else [steps]
         for stop in stops:
-            state = loop.advance(self._params, state, placed, stop, **options)
+            state = loop.advance(self._params, state, placed, stop, **where, **how)
             if watch and stop < steps:
                 tokens = np.asarray(state["tokens"])
                 unfinished = [self._unfinished(job, row) for job, row in zip(jobs, tokens, strict=False)]

@@ -45,27 +45,19 @@ If texts are drawn: text_ends int32 [B, T], the step at which the text ends if i
 """
 
 State = dict[str, Any]
-_STATIC = ("config", "vocabulary", "draws", "rule", "precision", "implementation", "partitioning")
 
 
-@functools.partial(jax.jit, static_argnames=_STATIC)
+@functools.partial(jax.jit, static_argnames=("config", "precision", "partitioning"))
 def start(
     params: decoder.Params,
     batch: Batch,
     *,
     config: DecoderConfig,
-    vocabulary: Vocabulary,
-    draws: str,
-    rule: str,
     precision: PrecisionConfig = AS_COMPUTED,
-    implementation: str = "auto",
     partitioning: Partitioning = UNPARTITIONED,
 ) -> State:
-    """Reads the prompts; nothing is drawn yet. `params` as `weights.sampling_params` makes them.
-
-    `draws` is what all prompts draw, `IMAGE`, `TEXT` or `BOTH`.
-    """
-    del vocabulary, draws, rule, implementation
+    """Reads the prompts; nothing is drawn yet, and by which rule it will be makes no difference. `params` as
+    `weights.sampling_params` makes them."""
     rows, streams, prompt_slots = batch["tokens"].shape
     max_steps, dtype = batch["template"].shape[-1], precision.cache_dtype
     shared = None
@@ -103,7 +95,11 @@ def start(
     }
 
 
-@functools.partial(jax.jit, static_argnames=_STATIC, donate_argnums=1)
+@functools.partial(
+    jax.jit,
+    static_argnames=("config", "vocabulary", "draws", "rule", "implementation", "partitioning"),
+    donate_argnums=1,
+)
 def advance(
     params: decoder.Params,
     state: State,
@@ -114,13 +110,12 @@ def advance(
     vocabulary: Vocabulary,
     draws: str,
     rule: str,
-    precision: PrecisionConfig = AS_COMPUTED,
     implementation: str = "auto",
     partitioning: Partitioning = UNPARTITIONED,
 ) -> State:
     """Draws by `rule` until so many steps are done, or all rows are. A row's draws depend on its seeds and its places
-    in its template alone, whatever else is in the batch."""
-    del precision
+    in its template alone, whatever else is in the batch. `draws` is what all prompts draw, `IMAGE`, `TEXT` or `BOTH`.
+    """
     rows, streams = batch["lengths"].shape
     keys_B = row_keys(batch["seeds"])
     draw_rows = functools.partial(
@@ -206,11 +201,22 @@ def results(state: State, partitioning: Partitioning = UNPARTITIONED) -> tuple[j
     return partitioning.constrain(state["tokens"], None, None), partitioning.constrain(state["logprob"], None)
 
 
-@functools.partial(jax.jit, static_argnames=_STATIC)
-def decode(params: decoder.Params, batch: Batch, *, partitioning: Partitioning = UNPARTITIONED, **options: Any) -> Any:
-    """`start`, `advance` to the end, and `results`: all as one program. `options` are theirs."""
-    state = start(params, batch, partitioning=partitioning, **options)
-    state = advance(params, state, batch, batch["template"].shape[-1], partitioning=partitioning, **options)
+@functools.partial(
+    jax.jit, static_argnames=("config", "vocabulary", "draws", "rule", "precision", "implementation", "partitioning")
+)
+def decode(
+    params: decoder.Params,
+    batch: Batch,
+    *,
+    config: DecoderConfig,
+    precision: PrecisionConfig = AS_COMPUTED,
+    partitioning: Partitioning = UNPARTITIONED,
+    **options: Any,
+) -> tuple[jax.Array, jax.Array]:
+    """`start`, `advance` to the end, and `results`: all as one program. `options` are those of `advance`."""
+    state = start(params, batch, config=config, precision=precision, partitioning=partitioning)
+    end = batch["template"].shape[-1]
+    state = advance(params, state, batch, end, config=config, partitioning=partitioning, **options)
     return results(state, partitioning)
 
 

@@ -158,12 +158,8 @@ class Generator:
             asked, samplings or SamplingConfig(), samples=samples, label=label, bar=bar, watch=watch, every=every
         )
 
-    def picture(self, generation: Generation) -> np.ndarray:
-        """The last document's picture, uint8 [R, R, 3]; of an unfinished one, what is missing is light grey."""
-        return self.pictures([generation])[0]
-
     def pictures(self, generations: Sequence[Generation]) -> np.ndarray:
-        """`picture` of each, [N, R, R, 3]."""
+        """The last document's picture of each, uint8 [N, R, R, 3]; what is missing of unfinished ones is grey."""
         return decode_with_holes(self.image_tokenizer, [generation.image for generation in generations])
 
     def text(self, generation: Generation) -> str:

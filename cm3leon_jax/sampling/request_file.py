@@ -18,7 +18,7 @@ import PIL.Image
 
 from cm3leon_jax.runtime import hosts
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import Path, json_line, local_path, open_to_read, read_json_lines, written_aside
+from cm3leon_jax.runtime.files import Path, local_path, open_to_read, read_json_lines, write_json_lines, written_aside
 from cm3leon_jax.runtime.progress import progress
 from cm3leon_jax.sampling.answers import Drawn
 from cm3leon_jax.sampling.pipeline import Generator
@@ -80,8 +80,7 @@ def answer_file(
     with progress(label="drawing", total=wanted, start=wanted - left, unit="samples") as bar:
         for number, some in due.items():
             results = answer_rows(generator, reader, some, out, f"pictures/{number:05d}", keep=keep, bar=bar)
-            with written_aside(_piece_file(out, number)) as aside:
-                aside.write_bytes(b"".join(json_line(result) for result in results))
+            write_json_lines(_piece_file(out, number), results)
             answered = ["error" not in result for result in results]
             drawn += sum(_samples(row, reader) for (_, row), there in zip(some, answered, strict=True) if there)
             bar.update(sum(_samples(row, reader) for (_, row), there in zip(some, answered, strict=True) if not there))

@@ -32,6 +32,10 @@ class PrecisionConfig:
                     f"PrecisionConfig.{name} is {getattr(self, name)!r}; choose one of auto, {', '.join(allowed)}"
                 )
 
+    def weights_dtype(self, config: DecoderConfig) -> str:
+        """Of that decoder's weights."""
+        return config.compute_dtype if self.weights == "auto" else self.weights
+
     @property
     def cache_dtype(self) -> str | None:
         """As `model.cache.init_cache` takes it."""
@@ -102,7 +106,7 @@ def _by_layer(like: Params, converted: Params, layers: int) -> list[Params]:
 
 def _dtypes(config: DecoderConfig, precision: PrecisionConfig) -> Params:
     """What each parameter is kept in. Positions are few."""
-    dtype = config.compute_dtype if precision.weights == "auto" else precision.weights
+    dtype = precision.weights_dtype(config)
     dtypes = jax.tree.map(lambda _: dtype, abstract_params(config))
     dtypes["embedding"]["positions"] = config.compute_dtype
     return dtypes

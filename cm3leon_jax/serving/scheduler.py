@@ -70,7 +70,7 @@ class Scheduler:
         """Raises `Busy` where too many wait."""
         ticket = Ticket(request, tell)
         with self._changed:
-            self._waiting = collections.deque(other for other in self._waiting if not other.cancelled)
+            self._forget_cancelled()
             if len(self._waiting) >= self._most_waiting:
                 raise Busy
             tell({"event": "waiting", "before": len(self._waiting)})
@@ -97,12 +97,15 @@ class Scheduler:
                 self._changed.wait_for(lambda: self._waiting or self._stopping)
             time.sleep(_GATHERING)
             with self._changed:
-                self._waiting = collections.deque(ticket for ticket in self._waiting if not ticket.cancelled)
+                self._forget_cancelled()
                 room = self._batch_size
                 while self._waiting and (not taken or self._waiting[0].request.samples <= room):
                     taken.append(self._waiting.popleft())
                     room -= taken[-1].request.samples
         return [] if self._stopping else taken
+
+    def _forget_cancelled(self) -> None:
+        self._waiting = collections.deque(ticket for ticket in self._waiting if not ticket.cancelled)
 
     def _answer(self, tickets: Sequence[Ticket]) -> None:
         ready, prompts = [], []

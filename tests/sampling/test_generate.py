@@ -206,6 +206,9 @@ def test_few_programs_are_compiled(run, make_document, vocabulary):
     other = dataclasses.replace(SETTINGS, temperature=0.5, top_p=0.3, guidance_scale=5.0, seed=9)
     run(asked([31, 33, 37, 44]), other, batch_size=4)
     assert (loop.start._cache_size(), loop.advance._cache_size()) == before
+    run(asked([31, 33, 37, 44]), dataclasses.replace(SETTINGS, rule="cdk"), batch_size=4)  # reads prompts as the other
+    assert loop.start._cache_size() == before[0]
+    before = loop.start._cache_size(), loop.advance._cache_size()
     run(asked([20]), SETTINGS, batch_size=4)  # a shorter prompt, fewer rows
     assert (loop.start._cache_size(), loop.advance._cache_size()) == (before[0] + 1, before[1] + 1)
 

@@ -108,7 +108,7 @@ def test_unfinished_pictures_are_grey_where_nothing_is_drawn(generator):
     rows = [unfinished for unfinished in seen if unfinished.generations[0].prompt == 0]
     assert [unfinished.step for unfinished in rows] == [4, 8, 12]
     for number, unfinished in enumerate(rows, start=1):
-        picture = generator.picture(unfinished.generations[0])
+        picture = generator.pictures(unfinished.generations[:1])[0]
         assert (picture[2 * number :] == 208).all() and not (picture[: 2 * number] == 208).any()
     assert all(isinstance(generator.text(u.generations[0]), str) for u in seen if u.generations[0].prompt == 1)
 

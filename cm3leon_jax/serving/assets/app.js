@@ -105,6 +105,7 @@ function newAnswer(request) {
   const element = made("article", {}, made("h2", { textContent: title }), made("p", { className: "about", textContent: about.join(" · ") }),
     bar, state, documents, samples);
   const drawn = new Map();
+  const describes = request.image && !request.prompt && !request.instruction;
   const end = (text, error = "") => {
     bar.remove();
     state.textContent = text;
@@ -121,14 +122,14 @@ function newAnswer(request) {
       state.textContent = `${Math.round(100 * event.share)}%`;
       for (const sample of event.samples) drawn.set(sample.number, sample);
       const ordered = [...drawn.values()].sort((a, b) => a.number - b.number);
-      samples.replaceChildren(request.image && !request.prompt && !request.instruction
+      samples.replaceChildren(describes
         ? made("ol", { className: "texts" }, ...ordered.map((one) => made("li", { textContent: one.text })))
         : made("div", { className: "figures" }, ...ordered.map((one) => made("figure", {}, made("img", { src: one.image, alt: "unfinished" })))));
     },
     done: (event) => {
       end("");
       element.classList.add("done");
-      if (task() && request.image && !request.prompt && !request.instruction)
+      if (describes)
         samples.replaceChildren(made("ol", { className: "texts" }, ...event.samples.map((one) => made("li", { textContent: one.texts.at(-1) }))));
       else samples.replaceChildren(made("div", { className: "figures" }, ...event.samples.map((one, rank) => figure(one, rank, event.samples.length, title))));
     },

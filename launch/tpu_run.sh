@@ -104,6 +104,7 @@ launch() {
     [ -z "$mark" ] || wait_until_stopped
     [ -z "$KNOWN" ] || first=$(($(record | latest_attempt) + 1))
     ship "$first"
+    LOG_ATTEMPT="$first" # attempts that fail faster than they are looked at are shown too
     [ -z "$KNOWN" ] || unmark
     case "$state" in SUSPENDED | FAILED) delete_slice; state=NONE ;; esac
   fi

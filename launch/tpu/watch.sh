@@ -2,7 +2,7 @@
 
 WATCH_SECONDS="${CM3LEON_POLL_SECONDS:-20}"
 
-# The worker's log of the newest attempt, from where it was last read.
+# The worker's log, from where it was last read: of every attempt after the first one seen, which is the newest (0: none yet).
 LOG_ATTEMPT=0
 LOG_OFFSET=0
 follow_log() {
@@ -18,7 +18,7 @@ follow_log() {
       LOG_OFFSET=$((LOG_OFFSET + $(stat -c %s "$part")))
     fi
     [ "$LOG_ATTEMPT" -lt "$newest" ] || break
-    LOG_ATTEMPT="$newest"
+    LOG_ATTEMPT=$((LOG_ATTEMPT > 0 ? LOG_ATTEMPT + 1 : newest))
     LOG_OFFSET=0
   done
   rm -f "$part"

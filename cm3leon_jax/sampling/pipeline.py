@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cm3leon_jax.instructions.tasks import EDIT
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.decoder import Params
 from cm3leon_jax.model.folder import load_decoder
@@ -31,7 +32,6 @@ from cm3leon_jax.vocabulary import Vocabulary
 
 Retrieved = int | Sequence[Sequence[RetrievedDocument]]  # how many documents to retrieve, or those of `retrieve`
 _NO_LIBRARY = "documents are retrieved from prepared data with its retriever: name both, or retrieve 0"
-EDIT = "Edit first image following the instruction"  # stands before the picture (CM3Leon §4, InstructPix2Pix)
 
 
 class Generator:

@@ -1,6 +1,10 @@
 """Documents in which texts and images follow each other, as lines of JSON: also of text alone, or of several images.
 
 {"id": "a12", "parts": [{"text": "Two cats."}, {"image": "a12/1.jpg"}, {"text": "They sleep."}], "url": …}
+
+A document with "answers" is an instruction, for fine-tuning; they are places among its parts:
+
+{"parts": [{"text": "How many cats?"}, {"text": "two"}, {"image": "a12/1.jpg"}], "answers": [1]}
 """
 
 from __future__ import annotations
@@ -15,8 +19,10 @@ from typing import Any, NamedTuple
 from cm3leon_jax.data.sources.entries import Entry, HeldOut, leaves_folder, printable
 from cm3leon_jax.data.sources.files import FileSource
 from cm3leon_jax.data.sources.images import UnreadableImage
+from cm3leon_jax.data.sources.instructions import instruction_entry
 from cm3leon_jax.data.sources.patterns import find_files, names_of
 from cm3leon_jax.data.splits import DOCUMENT_SPLITS
+from cm3leon_jax.instructions.instruction import from_parts
 from cm3leon_jax.runtime.files import as_path, file_state, open_to_read
 
 _LARGEST_LINE = 2**24  # bytes of JSON; images are files beside it
@@ -77,6 +83,8 @@ def _entry(number: int, row: dict, id: str) -> Entry:
     parts = row.get("parts")
     if not isinstance(parts, list) or not parts:
         raise ValueError('no list "parts"')
+    if "answers" in row:
+        return _instruction(number, row, id)
     pairs: list[tuple[str, Place | None]] = []
     text = ""
     for part in parts:
@@ -96,6 +104,18 @@ def _entry(number: int, row: dict, id: str) -> Entry:
     (caption, place), *following = pairs
     metadata = {key: value for key, value in row.items() if key not in ("id", "parts")}
     return Entry(id, place, caption, metadata, following)
+
+
+def _instruction(number: int, row: dict, id: str) -> Entry:
+    """ValueError: it is none."""
+    if not isinstance(row["answers"], list):
+        raise ValueError('"answers" is no list of places among the parts')
+    said = from_parts(row["parts"], row["answers"]).to_dict()
+    if not all(isinstance(part.get("image", ""), str) for part in row["parts"]):
+        raise ValueError("an image is a path")
+    places = [_place(number, part["image"]) for part in row["parts"] if "image" in part]
+    metadata = {key: value for key, value in row.items() if key not in ("id", "parts", "answers")}
+    return instruction_entry(id, said, places, metadata)
 
 
 def _place(number: int, path: str) -> Place:

@@ -1,0 +1,78 @@
+"""One instruction: texts and pictures in the order in which the model reads them, its answers marked.
+
+What a model is trained on and what it is asked for are the same thing here: in training the answers are there, in a
+prompt they are holes. The answer of a text stands before the picture that it is about, as captions do, so answering is
+infilling (CM3Leon §4).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+KEY = "instruction"  # in the metadata of a prepared document: `Instruction.to_dict`, or a task with its fields
+
+
+class Text(NamedTuple):
+    """A part of a text. Parts are tokenized one by one, so that an answer is whole tokens."""
+
+    text: str
+    is_answer: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class InstructionDocument:
+    """Texts, and whether a picture stands behind them."""
+
+    texts: tuple[Text, ...] = ()
+    has_image: bool = True
+    image_is_answer: bool = False
+
+    @property
+    def text(self) -> str:
+        return " ".join(part.text for part in self.texts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """Documents; the pictures themselves are kept beside it, in their order."""
+
+    documents: tuple[InstructionDocument, ...]
+
+    @property
+    def images(self) -> int:
+        return sum(document.has_image for document in self.documents)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able: {"parts": [{"text": …} or {"image": true}, …], "answers": [their places among the parts]}."""
+        parts: list[dict[str, Any]] = []
+        answers: list[int] = []
+        for document in self.documents:
+            marked = [({"text": part.text}, part.is_answer) for part in document.texts]
+            for part, is_answer in [*marked, *[({"image": True}, document.image_is_answer)] * document.has_image]:
+                answers += [len(parts)] * is_answer
+                parts.append(part)
+        return {"parts": parts, "answers": answers}
+
+
+def from_parts(parts: Sequence[Mapping[str, Any]], answers: Sequence[int] = ()) -> Instruction:
+    """`parts`: each {"text": …} or {"image": …}, in order; a text behind a picture begins the next document. `answers`:
+    places among the parts. `ValueError` where a part is neither, or an answer is none of them."""
+    wrong = [place for place in answers if not (isinstance(place, int) and 0 <= place < len(parts))]
+    if wrong or isinstance(answers, str):
+        raise ValueError(f"answers are places among the {len(parts)} parts, counted from 0, not {wrong or answers!r}")
+    documents: list[InstructionDocument] = []
+    texts: list[Text] = []
+    for place, part in enumerate(parts):
+        kind, value = next(iter(part.items())) if isinstance(part, Mapping) and len(part) == 1 else ("", None)
+        if kind == "text" and isinstance(value, str) and value.strip():
+            texts.append(Text(value.strip(), place in answers))
+        elif kind == "image" and value:
+            documents.append(InstructionDocument(tuple(texts), True, place in answers))
+            texts = []
+        else:
+            raise ValueError(f'part {place} is neither {{"text": …}} nor {{"image": …}}')
+    if texts:
+        documents.append(InstructionDocument(tuple(texts), False))
+    return Instruction(tuple(documents))

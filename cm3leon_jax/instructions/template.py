@@ -1,0 +1,80 @@
+"""Templates: how the fields of an example become an instruction.
+
+    Question: {question} Answer: {answer}. <break> {image}
+
+Between `<break>`s stand, in turn, texts with fields, and a picture: a field whose name begins with `image`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Mapping
+
+from cm3leon_jax.instructions.instruction import Instruction, InstructionDocument, Text
+
+_FIELD = re.compile(r"\{(\w+)\}")
+_BREAK = re.compile(r"\s*<break>\s*")
+
+
+def is_image(field: str) -> bool:
+    return field.startswith("image")
+
+
+@dataclasses.dataclass(frozen=True)
+class Template:
+    """`answers`: the fields that are the answer. `ValueError` where the pattern is not as said above."""
+
+    pattern: str
+    answers: frozenset[str]
+
+    def __post_init__(self) -> None:
+        for number, segment in enumerate(self._segments):
+            named = [field for field in _FIELD.findall(segment) if is_image(field)]
+            if named if number % 2 == 0 else segment != "{" + "".join(named) + "}":
+                raise ValueError(f"template {self.pattern!r}: between <break>s stand a text and a picture in turn")
+        if not self.answers & set(self.fields):
+            raise ValueError(f"template {self.pattern!r} has no field that is an answer ({', '.join(self.answers)})")
+
+    @functools.cached_property
+    def _segments(self) -> list[str]:
+        return _BREAK.split(self.pattern.strip())
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """In the order in which they stand."""
+        return tuple(_FIELD.findall(self.pattern))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The fields that are texts."""
+        return tuple(field for field in self.fields if not is_image(field))
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The fields that are pictures."""
+        return tuple(field for field in self.fields if is_image(field))
+
+    def fill(self, values: Mapping[str, str]) -> Instruction:
+        """The instruction with these texts in its fields. `KeyError` names one that is missing."""
+        documents = []
+        for place in range(0, len(self._segments), 2):
+            texts = self._texts(self._segments[place], values)
+            image = _FIELD.findall(self._segments[place + 1]) if place + 1 < len(self._segments) else []
+            documents.append(InstructionDocument(texts, bool(image), bool(set(image) & self.answers)))
+        return Instruction(tuple(documents))
+
+    def _texts(self, segment: str, values: Mapping[str, str]) -> tuple[Text, ...]:
+        """Neighbouring parts that are no answers are one."""
+        texts: list[Text] = []
+        given = ""
+        for number, part in enumerate(_FIELD.split(segment)):  # literal, field, literal, …
+            if number % 2 and part in self.answers:
+                texts += [Text(given.strip())] * bool(given.strip())
+                texts.append(Text(values[part].strip(), True))
+                given = ""
+            else:
+                given += values[part].strip() if number % 2 else part
+        texts += [Text(given.strip())] * bool(given.strip())
+        return tuple(texts)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -161,22 +162,26 @@ def mask(ids: np.ndarray, spans: Sequence[Span], vocabulary: Vocabulary) -> np.n
     """
     if len(spans) > vocabulary.num_sentinels:
         raise SequenceError(f"{len(spans)} spans, but {vocabulary.num_sentinels} sentinels")
-    body: list[np.ndarray] = []
-    tail: list[np.ndarray] = []
-    end = 0
-    for index, span in enumerate(spans):
-        if not max(end, 1) <= span.start < span.stop <= len(ids) - 1:
+    end = 1
+    for span in spans:
+        if not end <= span.start < span.stop <= len(ids) - 1:
             raise SequenceError(f"{span} is empty, out of order or outside the sequence")
-        hidden = ids[span.start : span.stop]
-        if (hidden == vocabulary.break_id).any():
+        if (ids[span.start : span.stop] == vocabulary.break_id).any():
             raise SequenceError(f"{span} crosses <break>")
-        sentinel = np.array([vocabulary.sentinel_id(index)], np.int32)
-        body += [ids[end : span.start], sentinel]
-        tail += [sentinel, hidden, np.array([vocabulary.eoss_id], np.int32)]
         end = span.stop
-    if not spans:
-        return np.asarray(ids, np.int32)
-    return np.concatenate([*body, ids[end:-1], *tail, ids[-1:]]).astype(np.int32)
+    sentinels = vocabulary.sentinel_offset + np.arange(len(spans))
+    return moved(np.asarray(ids, np.int32), spans, sentinels, vocabulary.eoss_id)
+
+
+def moved(values: np.ndarray, spans: Sequence[Span], sentinels: Sequence[Any] | np.ndarray, ender: Any) -> np.ndarray:
+    """What `mask` does to ids, to any values [length] of them: `sentinels` [spans] and `ender` are the values of the
+    ids that it adds. -> [length + 3 * spans], of the type of `values`."""
+    body, tail, end = [], [], 0
+    for span, sentinel in zip(spans, sentinels, strict=True):
+        body += [values[end : span.start], [sentinel]]
+        tail += [[sentinel], values[span.start : span.stop], [ender]]
+        end = span.stop
+    return np.concatenate([*body, values[end:-1], *tail, values[-1:]]).astype(values.dtype)
 
 
 def unmask(ids: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:

@@ -25,6 +25,7 @@ _CONFIGS = {
     "SelectionConfig": "retrieval.selection",
     "MemoryBankConfig": "retrieval.memory_bank",
     "PretrainingConfig": "data.settings",
+    "FinetuningConfig": "data.settings",
     "ObjectiveConfig": "data.objective",
     "StreamConfig": "data.settings",
     "DecoderConfig": "model.config",

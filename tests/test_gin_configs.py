@@ -59,11 +59,11 @@ def test_sizes(size):
 
 @pytest.mark.parametrize("hardware", HARDWARE)
 def test_every_combination(hardware):
-    for size, run in itertools.product(PAPER, ("pretrain", "finetune")):
+    for size, run in itertools.product(PAPER, ("pretrain", "sft")):
         found = composed(f"models/{size}", f"hardware/{hardware}", f"runs/{run}")
         stream, mesh = found["StreamConfig"], found["MeshConfig"]
-        assert stream.batch_size * stream.length == {"pretrain": 2**23, "finetune": 2**21}[run]
-        assert found["OptimizerConfig"].learning_rate == (5e-5 if run == "finetune" else PAPER[size][1])
+        assert stream.batch_size * stream.length == {"pretrain": 2**23, "sft": 2**21}[run]
+        assert found["OptimizerConfig"].learning_rate == (5e-5 if run == "sft" else PAPER[size][1])
         if not found["HardwareConfig"].slice:
             continue
         slice_ = parse_slice(found["HardwareConfig"].slice)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cm3leon_jax.data.objective import ObjectiveConfig
-from cm3leon_jax.data.settings import PretrainingConfig, StreamConfig
+from cm3leon_jax.data.settings import FinetuningConfig, PretrainingConfig, StreamConfig
 
 _WHAT = ("sequences", "documents", "bank")
 
@@ -11,6 +11,7 @@ _WHAT = ("sequences", "documents", "bank")
 def inspect(
     prepared: str,
     pretraining: PretrainingConfig,
+    finetuning: FinetuningConfig,
     objective: ObjectiveConfig,
     stream: StreamConfig,
     text_tokenizer: str | None = None,
@@ -35,8 +36,10 @@ def inspect(
     By default: sequences, or bank where PREPARED is a memory bank alone.
 
     IDS: documents to show instead of COUNT at random, as in a.png,b.png.
-    TASK: pretraining (the mixture) or one of its tasks, such as pretraining.plain_pairs."""
+    TASK: pretraining (the mixture) or one of its tasks, such as pretraining.plain_pairs; of prepared instructions
+    finetuning, or one of its tasks, such as finetuning.vqa."""
     from cm3leon_jax.data.inspection.pages import bank_page, documents_page, is_bank_alone, sequences_page
+    from cm3leon_jax.data.instruction_tasks import finetuning_mixture
     from cm3leon_jax.data.shards import PreparedData
     from cm3leon_jax.data.tasks import pretraining_mixture
     from cm3leon_jax.retrieval.memory_bank import MemoryBank
@@ -76,7 +79,11 @@ def inspect(
                 data, split, text, image, ids=wanted, count=count, seed=seed, candidates=candidates, rows=left_out
             )
         else:
-            with pretraining_mixture(prepared, "pretraining", pretraining, objective, text):
+            if task.partition(".")[0] == "finetuning":
+                mixing = finetuning_mixture("finetuning", [data], finetuning, objective, text)
+            else:
+                mixing = pretraining_mixture(prepared, "pretraining", pretraining, objective, text)
+            with mixing:
                 found, page = sequences_page(task, split, data, text, image, stream, count=count, seed=seed)
             print(found.text)
     with written_aside(output) as aside:

@@ -11,16 +11,17 @@ def prepare(
     source: str,
     text_tokenizer: str,
     image_tokenizer: str,
-    retriever: str,
     directory: str,
     config: PrepareConfig,
     selection: SelectionConfig,
     memory_bank: MemoryBankConfig,
+    retriever: str = "",
     runner: str = "DirectRunner",
     runner_options: str = "",
 ) -> None:
     """Turns the images and captions of SOURCE into documents for training, in DIRECTORY:
-    tokenized, embedded, without duplicates, indexed for retrieval, each with its neighbours.
+    tokenized, embedded, without duplicates, indexed for retrieval, each with its neighbours. Without a retriever (for
+    fine-tuning) nothing is embedded or indexed.
 
     Runs on Apache Beam, in this process unless told otherwise. In several of this machine:
     --runner_options="--direct_running_mode=multi_processing --direct_num_workers=4".

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cm3leon_jax.data.objective import ObjectiveConfig
-from cm3leon_jax.data.settings import PretrainingConfig, StreamConfig
+from cm3leon_jax.data.settings import FinetuningConfig, PretrainingConfig, StreamConfig
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.partitioning import AxisRules, MeshConfig
+from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.hardware import HardwareConfig
 from cm3leon_jax.runtime.settings import LoopConfig
 from cm3leon_jax.sampling.rules import SamplingConfig
@@ -14,7 +17,6 @@ from cm3leon_jax.training.step import StepConfig
 
 
 def train(
-    prepared: str,
     text_tokenizer: str,
     image_tokenizer: str,
     directory: str,
@@ -26,9 +28,11 @@ def train(
     step: StepConfig,
     stream: StreamConfig,
     pretraining: PretrainingConfig,
+    finetuning: FinetuningConfig,
     objective: ObjectiveConfig,
     sampling: SamplingConfig,
     loop: LoopConfig,
+    prepared: str = "",
     seed: int = 0,
     evaluation_documents: int = 256,
     sample_captions: int = 4,
@@ -41,14 +45,18 @@ def train(
     Held-out loss is measured with 0, 1 and 2 retrieved documents; pictures drawn from held-out captions are written to
     DIRECTORY/samples at each evaluation. Killed and started again, it continues with the very next batch.
     With --codebook_start, image tokens' embeddings start from the image tokenizer's code vectors. With --init_from
-    MODEL, training starts from the decoder in that folder, of the same size: fine-tuning. With --profile_steps 10:15, a
-    jax.profiler trace of these steps is written to DIRECTORY/training/profile."""
+    MODEL, training starts from the decoder in that folder, of the same size. With --profile_steps 10:15, a jax.profiler
+    trace of these steps is written to DIRECTORY/training/profile.
+
+    Fine-tuning (runs/sft.gin): FinetuningConfig.folders name prepared instructions to train on. Held-out loss is that
+    of each task's answers, and with --prepared of these documents as well."""
     import dataclasses
 
     import jax
 
     from cm3leon_jax.commands.stage import run_stage
-    from cm3leon_jax.data.held_out import evaluation_batches
+    from cm3leon_jax.data.held_out import answer_batches, evaluation_batches
+    from cm3leon_jax.data.instruction_tasks import finetuning_mixture
     from cm3leon_jax.data.shards import PreparedData
     from cm3leon_jax.data.stream import make_stream
     from cm3leon_jax.data.tasks import pretraining_mixture
@@ -64,13 +72,20 @@ def train(
     from cm3leon_jax.training.train import TrainingConfig, train_decoder
 
     text, image = TextTokenizer.load(text_tokenizer), ImageTokenizer.load(image_tokenizer)
-    data = PreparedData(prepared)
-    data.check(text=text.fingerprint, image=image.fingerprint)
-    vocabulary = data.vocabulary
+    if not prepared and not finetuning.folders:
+        raise UserError("train needs --prepared DATA (or, for fine-tuning, FinetuningConfig.folders)")
+    data = PreparedData(prepared) if prepared else None
+    instructions = [PreparedData(folder) for folder in finetuning.folders]
+    datas = [*([data] if data else []), *instructions]
+    for each in datas:
+        each.check(text=text.fingerprint, image=image.fingerprint)
+        if each.vocabulary != datas[0].vocabulary:
+            raise UserError(f"{each.directory} was prepared for another vocabulary than {datas[0].directory}")
+    vocabulary = datas[0].vocabulary
     model = dataclasses.replace(model, vocab_size=vocabulary.size)
     training = TrainingConfig(optimizer=optimizer, step=step, mesh=mesh, rules=rules, hardware=hardware, seed=seed)
     initial_params = load_initial_params(init_from, model, vocabulary) if init_from else None
-    held_out = data.split("validation")
+    held_out = data.split("validation") if data else ()
     captions = [held_out[index].caption for index in range(min(sample_captions, len(held_out)))]
 
     if profile_steps:
@@ -89,20 +104,18 @@ def train(
 
     def work() -> None:
         share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-        evaluation = {
-            f"retrieved_{count}": evaluation_batches(
-                data,
-                "validation",
-                retrieved=count,
-                length=stream.length,
-                batch_size=stream.batch_size,
-                limit=evaluation_documents,
-                position_rule=model.position_rule,
-                **share,
-            )
-            for count in range(3)
-        }
-        with pretraining_mixture(prepared, "pretraining", pretraining, objective, text) as mixture:
+        shape: dict[str, Any] = {"length": stream.length, "batch_size": stream.batch_size}
+        shape |= {"limit": evaluation_documents, "position_rule": model.position_rule, **share}
+        evaluation = {}
+        if data:
+            for count in range(3):
+                evaluation[f"retrieved_{count}"] = evaluation_batches(data, "validation", retrieved=count, **shape)
+        if instructions:
+            evaluation |= answer_batches(instructions, "validation", text_tokenizer=text, **shape)
+            mixing = finetuning_mixture("finetuning", instructions, finetuning, objective, text)
+        else:
+            mixing = pretraining_mixture(prepared, "pretraining", pretraining, objective, text)
+        with mixing as mixture:
             batches = make_stream(mixture, stream, position_rule=model.position_rule, **share)
             if hosts.is_first():
                 print(f"packing: {batches.fill:.1%} of the tokens in a batch are not padding", flush=True)
@@ -117,15 +130,16 @@ def train(
                 on_step=write_samples if captions else None,
                 initial_params=initial_params,
                 codebook=image.codebook if codebook_start else None,
-                retrieved_max=pretraining.retrieved_max,
+                retrieved_max=None if instructions else pretraining.retrieved_max,
             )
 
     settings = {"model": model, "codebook_start": codebook_start, "optimizer": optimizer, "step": step}
     settings |= {"stream": stream, "seed": seed, "init_from": init_from}
+    recipe = {"finetuning": finetuning} if instructions else {"pretraining": pretraining}
     run_stage(
         directory,
         "train",
-        settings=settings | {"data": data.fingerprint, "pretraining": pretraining, "objective": objective},
+        settings=settings | {"data": [each.fingerprint for each in datas], "objective": objective} | recipe,
         extendable={"loop": loop},
         work=work,
     )

@@ -7,6 +7,7 @@ next-token prediction, with the same weight on every token.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -35,6 +36,9 @@ class ObjectiveConfig:
     # CD-K and captioning all rely on a model that knows an image behind `<sentinel:0> <break>`.
     whole_segment_probability: float = 0.3
     whole_text_share: float = 0.5  # of whole-segment masks, those that take a text rather than an image
+    # Of an instruction with answers in its texts: chance that a mask takes one of those, before all else. Random spans
+    # of a row of a thousand tokens hardly ever hide just an answer, which is what a model is asked to fill in.
+    answer_probability: float = 0.0
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -43,7 +47,7 @@ class ObjectiveConfig:
             raise UserError(f"the objective's rate and max_spans must not be negative: {self.rate}, {self.max_spans}")
         if self.mode == "fixed" and self.rate != int(self.rate):
             raise UserError(f"objective mode 'fixed' hides `rate` spans: {self.rate} is not a whole number")
-        for name in ("whole_segment_probability", "whole_text_share"):
+        for name in ("whole_segment_probability", "whole_text_share", "answer_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"the objective's {name} is a probability, not {getattr(self, name)}")
         if self.mode == "fim" and self.rate > 1:
@@ -56,9 +60,14 @@ def cm3(ids: np.ndarray, vocabulary: Vocabulary, rng: np.random.Generator, confi
 
 
 def choose_spans(
-    ids: np.ndarray, vocabulary: Vocabulary, rng: np.random.Generator, config: ObjectiveConfig
+    ids: np.ndarray,
+    vocabulary: Vocabulary,
+    rng: np.random.Generator,
+    config: ObjectiveConfig,
+    answers: Sequence[Span] = (),
 ) -> list[Span]:
     """Draws the spans to hide in an assembled sequence [length]: in order, apart, not empty, each inside one segment.
+    `answers` are those in texts, which are hidden with the probability of their own.
 
     An earlier draw wins over a later one that overlaps it: the later one is drawn again, and left out when no room is
     found. So a sequence can get fewer spans than its number of masks, never more.
@@ -74,7 +83,9 @@ def choose_spans(
     chosen: list[Span] = []
     for _ in range(count):
         for _ in range(_ATTEMPTS):
-            if rng.random() < config.whole_segment_probability:
+            if answers and rng.random() < config.answer_probability:
+                span = answers[int(rng.random() * len(answers))]
+            elif rng.random() < config.whole_segment_probability:
                 span = _whole_segment(texts, images, rng, config)
             else:
                 span = _part_of_a_segment(segments, len(ids), rng)

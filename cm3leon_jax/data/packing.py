@@ -20,11 +20,11 @@ PACKINGS = ("straddle", "whole")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Example:
-    """One sequence, ids int32 [n], n >= 2. The first `context` ids are read, but not learned or scored. `positions`
-    [n] are the ids' indices unless given. `retrieved` documents stand before its query."""
+    """One sequence, ids int32 [n], n >= 2. Of the ids, those that are learned and scored (bool [n]; all by default).
+    `positions` [n] are the ids' indices unless given. `retrieved` documents stand before its query."""
 
     ids: np.ndarray
-    context: int = 0
+    scored: np.ndarray | None = None
     positions: np.ndarray | None = None
     retrieved: int = 0
 
@@ -44,22 +44,22 @@ def pack_straddling(
     [n]): such as those of an image, whose rest would have nothing before it.
     """
     positions, segments = np.arange(length, dtype=np.int32), np.ones(length, np.int32)
-    weights = np.ones(length, np.float32)
-    held: list[np.ndarray] = []  # [2, n]: ids, and the number of retrieved documents of each id's example
+    held: list[np.ndarray] = []  # [3, n]: ids, the number of retrieved documents of each id's example, whether scored
     count = 0
     for example in examples:
-        held.append(np.stack([example.ids, np.full_like(example.ids, example.retrieved)]))
+        scored = np.ones(len(example.ids), bool) if example.scored is None else example.scored
+        held.append(np.stack([example.ids, np.full_like(example.ids, example.retrieved), scored]))
         count += len(example.ids)
         if count <= length:
             continue
         joined = _from_beginning(np.concatenate(held, axis=1), is_no_beginning)
         while joined.shape[1] > length:
-            (ids, retrieved), joined = joined[:, : length + 1], joined[:, length + 1 :]
+            (ids, retrieved, scored), joined = joined[:, : length + 1], joined[:, length + 1 :]
             joined = _from_beginning(joined, is_no_beginning)
             yield {
                 "tokens": ids[:-1],
                 "targets": ids[1:],
-                "weights": weights,
+                "weights": scored[1:].astype(np.float32),
                 "positions": positions,
                 "segments": segments,
                 "retrieved": retrieved[1:],
@@ -129,7 +129,7 @@ def row_of(examples: Sequence[Example], length: int) -> Row:
         stop = start + pairs
         row["tokens"][start:stop] = example.ids[:pairs]
         row["targets"][start:stop] = example.ids[1 : pairs + 1]
-        row["weights"][start + max(example.context - 1, 0) : stop] = 1
+        row["weights"][start:stop] = 1 if example.scored is None else example.scored[1 : pairs + 1]
         row["positions"][start:stop] = np.arange(pairs) if example.positions is None else example.positions[:pairs]
         row["segments"][start:stop] = number
         row["retrieved"][start:stop] = example.retrieved

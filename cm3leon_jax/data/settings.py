@@ -1,4 +1,4 @@
-"""Settings of the pretraining mixture and of the batches that are made of it."""
+"""Settings of the mixtures of pretraining and fine-tuning, and of the batches that are made of them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,33 @@ class PretrainingConfig:
         rates = (self.retrieval_augmented_rate, self.plain_rate, self.text_only_rate, self.interleaved_rate)
         if min(rates) < 0 or not any(rates):
             raise UserError("the rates of a mixture must not be negative, and one of them must be over 0")
+
+
+LOSSES = ("sequence", "answer")
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuningConfig:
+    """What the fine-tuning mixture is made of (CM3Leon §4). Without `folders`, a run is pretraining."""
+
+    # Folders of prepared instructions, each with one or several sources; a source is a task of its own.
+    folders: tuple[str, ...] = ()
+    # Sources are brought to equal sizes, their mean, as far as these allow: an example of the smallest ones is used up
+    # to so many times as often as one of a source of that size, of the largest so seldom (the paper's 3/0.3). Sources
+    # that were prepared with weights have those.
+    most_repeats: float = 3.0
+    least_repeats: float = 0.3
+    # "sequence": CM3's objective over everything, the paper's. "answer": answers in texts are always hidden, nothing
+    # else is, and only answers count in the loss.
+    loss: str = "sequence"
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise UserError(f"unknown FinetuningConfig.loss {self.loss!r}; use one of {', '.join(LOSSES)}")
+        if not 0 < self.least_repeats <= 1 <= self.most_repeats:
+            raise UserError(
+                f"least_repeats {self.least_repeats} and most_repeats {self.most_repeats}: 0 < least <= 1 <= most"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -92,7 +92,9 @@ class PreparedData:
 
     @property
     def memory_bank_directory(self) -> pathlib.Path:
-        """The memory bank over the split "train", whose ids are the documents' places in the split."""
+        """The memory bank over the split "train", whose ids are the places in it. `UserError` where there is none."""
+        if self.manifest["memory_bank"] is None:
+            raise UserError(f"{self.directory} was prepared without a retriever and has no memory bank")
         return self.directory / self.manifest["memory_bank"]["directory"]
 
     def split(self, name: str) -> PreparedSplit:

@@ -126,8 +126,8 @@ class Stream:
 
     def _dealt(self, lane: int, deck: int) -> Iterator[Example]:
         for card in keyed_rng(self.config.seed, _DECK_STAGE, deck, lane).permutation(self._deck_size).tolist():
-            ids, retrieved = self._sequence(lane, deck, card)
-            yield Example(ids, positions=self._positions(ids), retrieved=retrieved)
+            ids, retrieved, scored = self._sequence(lane, deck, card)
+            yield Example(ids, scored, self._positions(ids), retrieved)
 
     def _positions(self, ids: np.ndarray) -> np.ndarray | None:
         if self._position_rule == COUNTED:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import seqio
@@ -30,6 +30,7 @@ from cm3leon_jax.data.preprocessors import (
     joined_document,
     neighbours_of,
 )
+from cm3leon_jax.data.records import PreparedDocument
 from cm3leon_jax.data.settings import PretrainingConfig
 from cm3leon_jax.data.shards import BANK_SPLIT, PreparedData
 from cm3leon_jax.data.splits import INTERLEAVED, PAIRS, SPLITS, TEXT_ONLY, split_name
@@ -121,7 +122,7 @@ def pretraining_mixture(*arguments: Any, **options: Any) -> Iterator[str]:
 
 
 def unregister(name: str) -> None:
-    """Takes what `register_pretraining` registered out of seqio's registries; nothing happens where it is not there."""
+    """Takes a mixture and its tasks out of seqio's registries; nothing happens where it is not there."""
     seqio.MixtureRegistry.remove(name)
     for task in [task for task in seqio.TaskRegistry.names() if task.startswith(f"{name}.")]:
         seqio.TaskRegistry.remove(task)
@@ -153,6 +154,11 @@ class PreparedSource(seqio.DataSource):
     Elements hold int32 vectors "text" (joint ids), "image" (codes), "lengths" (of both, for each pair of them) and
     "neighbours" (places in "train"), and the integers "index", "seed" and "count" (elements in an epoch)."""
 
+    # Of what `read` gives: types and shapes.
+    features: ClassVar[dict[str, tuple[tf.DType, list]]] = dict.fromkeys(
+        ("text", "image", "lengths", "neighbours"), (tf.int32, [None])
+    )
+
     def __init__(self, data: PreparedData, kind: str = PAIRS, number: int | None = None):
         self._data, self._kind, self._number = data, kind, number
         names = {split: split_name(split, kind) for split in SPLITS}
@@ -177,8 +183,11 @@ class PreparedSource(seqio.DataSource):
     def list_shards(self, split: str) -> list[str]:
         return [split]
 
+    def document(self, split: str, index: int) -> PreparedDocument:
+        return self._data.split(split_name(split, self._kind))[self._ranges[split][index]]
+
     def read(self, split: str, index: int) -> Example:
-        document = self._data.split(split_name(split, self._kind))[self._ranges[split][index]]
+        document = self.document(split, index)
         return joined_document(document) | {"neighbours": neighbours_of(document)}
 
     def get_dataset(
@@ -193,15 +202,17 @@ class PreparedSource(seqio.DataSource):
         shard, shards = (shard_info.index, shard_info.num_shards) if shard_info else (0, 1)
         indices = range(shard, self.num_input_examples(split), shards)
         key = secrets.randbits(63) if seed is None else int(seed) % 2**63
-        names = ("text", "image", "lengths", "neighbours")
 
         def read(index):
             example = self.read(split, int(index))
-            return [example[name] for name in names]
+            return [example[name] for name in self.features]
 
         def element(index):
-            vectors = tf.numpy_function(read, [index], [tf.int32] * len(names))
-            example = {name: tf.ensure_shape(x, [None]) for name, x in zip(names, vectors, strict=True)}
+            values = tf.numpy_function(read, [index], [dtype for dtype, _ in self.features.values()])
+            example = {
+                name: tf.ensure_shape(x, shape)
+                for (name, (_, shape)), x in zip(self.features.items(), values, strict=True)
+            }
             integers = {"index": index, "seed": tf.constant(key, tf.int64)}
             return example | integers | {"count": tf.constant(len(indices), tf.int64)}
 
@@ -216,6 +227,7 @@ class Sequence(NamedTuple):
 
     tokens: np.ndarray  # ids, int32 [length]
     retrieved: int  # documents before its own
+    scored: np.ndarray | None = None  # bool [length]: ids that count in the loss; None: all
 
 
 class RandomAccess:
@@ -238,7 +250,10 @@ class RandomAccess:
         example = self._source.read(self._split, index) | {"seed": seed, "epoch": epoch, "index": index}
         for preprocessor in self._preprocessors:
             example = preprocessor.step(example)
-        return Sequence(example["tokens"], int(example["retrieved"][0]))
+        scored = example.get("scored")
+        return Sequence(
+            example["tokens"], int(example["retrieved"][0]), None if scored is None else scored.astype(bool)
+        )
 
     @property
     def settings(self) -> dict[str, Any]:

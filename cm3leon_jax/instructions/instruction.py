@@ -49,8 +49,12 @@ class Instruction:
         parts: list[dict[str, Any]] = []
         answers: list[int] = []
         for document in self.documents:
-            marked = [({"text": part.text}, part.is_answer) for part in document.texts]
-            for part, is_answer in [*marked, *[({"image": True}, document.image_is_answer)] * document.has_image]:
+            marked: list[tuple[dict[str, Any], bool]] = [
+                ({"text": part.text}, part.is_answer) for part in document.texts
+            ]
+            if document.has_image:
+                marked.append(({"image": True}, document.image_is_answer))
+            for part, is_answer in marked:
                 answers += [len(parts)] * is_answer
                 parts.append(part)
         return {"parts": parts, "answers": answers}

@@ -106,7 +106,8 @@ def test_an_example_longer_than_the_row_is_cut_and_counts():
 
 
 def test_the_context_of_an_example_is_read_but_not_scored():
-    row = row_of([Example(np.arange(1, 7, dtype=np.int32), context=4), Example(np.arange(7, 10, dtype=np.int32))], 10)
+    of_query = np.arange(6) >= 4
+    row = row_of([Example(np.arange(1, 7, dtype=np.int32), of_query), Example(np.arange(7, 10, dtype=np.int32))], 10)
     assert row["targets"][row["weights"] == 1].tolist() == [5, 6, 8, 9]
     assert row["tokens"].tolist() == [1, 2, 3, 4, 5, 7, 8, 0, 0, 0]
 

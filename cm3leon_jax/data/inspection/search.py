@@ -54,7 +54,9 @@ def searches(data: PreparedData, shown: list[Shown]) -> list[Search] | None:
     """The search of each document, with the embeddings that are stored. None where there is nothing to search, or
     nothing that is searched for: documents that are no pairs stand alone. `UserError`: the bank is damaged, or was
     made by another version."""
-    if not shown or shown[0].split not in SPLITS or not data.memory_bank_directory.is_dir():
+    if not shown or shown[0].split not in SPLITS or data.manifest["memory_bank"] is None:
+        return None
+    if not data.memory_bank_directory.is_dir():
         return None
     encoder = data.manifest["fingerprints"]["retriever"]
     bank = MemoryBank.load(data.memory_bank_directory, encoder_fingerprint=encoder)

@@ -7,7 +7,9 @@ import functools
 import pathlib
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from cm3leon_jax.data.prepare.config import Settings
 from cm3leon_jax.data.sources import Source, SourceShard
@@ -21,11 +23,28 @@ if TYPE_CHECKING:
 FORMAT = 2  # of the work: what was begun by another version is not continued
 
 
+class NoRetriever:
+    """Stands where there is none: nothing is embedded, and no document has neighbours."""
+
+    dim = 0
+    fingerprint = ""
+
+    def embed_texts(self, texts: Sequence[str], *_: Any) -> np.ndarray:
+        return np.zeros((len(texts), 0), np.float32)
+
+    def embed_images(self, images: np.ndarray, *_: Any) -> np.ndarray:
+        return np.zeros((len(images), 0), np.float32)
+
+    def combine(self, text: np.ndarray, image: np.ndarray) -> np.ndarray:
+        del image
+        return text
+
+
 @dataclasses.dataclass(frozen=True)
 class Models:
     text: TextTokenizer
     image: ImageTokenizer
-    retriever: Retriever
+    retriever: Retriever | NoRetriever
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -38,12 +57,13 @@ class Models:
 
 @functools.lru_cache(maxsize=1)
 def load_models(text_tokenizer: Path, image_tokenizer: Path, retriever: Path) -> Models:
-    """Reads the three folders. Raises `UserError`."""
+    """Reads the three folders; the retriever's may be "". Raises `UserError`."""
     from cm3leon_jax.retrieval.clip.retriever import Retriever
     from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
     from cm3leon_jax.tokenizers.text import TextTokenizer
 
-    return Models(TextTokenizer.load(text_tokenizer), ImageTokenizer.load(image_tokenizer), Retriever.load(retriever))
+    found = Retriever.load(retriever) if retriever else NoRetriever()
+    return Models(TextTokenizer.load(text_tokenizer), ImageTokenizer.load(image_tokenizer), found)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -75,12 +75,13 @@ def _make(job: Job, options: Any) -> None:
     find_duplicates(job, options, examples - bad)
     duplicates = write_quarantine(job.path(QUARANTINE_FILE), job, duplicates=True)
     places = lay_out(job)
-    if not sum(place.documents for place in places[BANK_SPLIT]):
+    with_bank = bool(job.models.retriever.dim)
+    if with_bank and not sum(place.documents for place in places[BANK_SPLIT]):
         raise UserError(
             f"{job.source.name} has no usable example in its split {BANK_SPLIT!r}, no image with a caption, which is "
-            "what can be retrieved: check the source, or join it with one that has them"
+            "what can be retrieved: check the source, join it with one that has them, or prepare without a retriever"
         )
-    bank = build_bank(job, places[BANK_SPLIT], options)
+    bank = build_bank(job, places[BANK_SPLIT], options) if with_bank else None
     written = write_shards(job, [place for split in places.values() for place in split], options)
     models, settings = job.models, job.settings
     manifest = {
@@ -102,7 +103,7 @@ def _make(job: Job, options: Any) -> None:
         ),
         "image": {"grid": list(models.image.grid), "resolution": models.image.resolution},
         "embedding_dim": models.retriever.dim,
-        "memory_bank": {"directory": BANK_FOLDER, "recall_at_10": bank.recall_at_10},
+        "memory_bank": {"directory": BANK_FOLDER, "recall_at_10": bank.recall_at_10} if bank else None,
         "settings": dataclasses.asdict(settings),
     }
     write_json(job.path(MANIFEST_FILE), manifest)

@@ -61,7 +61,7 @@ def _write(job: Job, places: list[Place]) -> None:
 
 def _search(job: Job, part: Documents, places: Sequence[Place]) -> Neighbours:
     report(len(part))
-    if places[0].split not in SPLITS:  # documents that are no pairs stand alone
+    if places[0].split not in SPLITS or not job.models.retriever.dim:  # documents that are no pairs stand alone
         return _nothing_found(len(part))
     config, bank = job.settings.selection, _bank(job)
     if places[0].split != BANK_SPLIT:

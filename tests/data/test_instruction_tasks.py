@@ -1,0 +1,173 @@
+"""Fine-tuning tasks: prepared from JSON lines, worded, masked, mixed, streamed."""
+
+import json
+
+import numpy as np
+import PIL.Image
+import prepare_fakes
+import pytest
+import seqio
+
+from cm3leon_jax.data.held_out import answer_batches
+from cm3leon_jax.data.instruction_preprocessors import MaskInstruction
+from cm3leon_jax.data.instruction_tasks import find_sources, finetuning_mixture, mixing_rates
+from cm3leon_jax.data.objective import ObjectiveConfig
+from cm3leon_jax.data.prepare.config import PrepareConfig
+from cm3leon_jax.data.prepare.job import Models, NoRetriever
+from cm3leon_jax.data.prepare.pipeline import prepare
+from cm3leon_jax.data.settings import FinetuningConfig, StreamConfig
+from cm3leon_jax.data.sources import open_source
+from cm3leon_jax.data.stream import make_stream
+from cm3leon_jax.data.tasks import RandomAccess
+from cm3leon_jax.documents import parse
+from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.vocabulary import EOS_ID
+
+WORDS = prepare_fakes.Words()
+NAME = "finetuning_test"
+QUESTIONS, EDITS = 40, 10
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Questions ("how many 3?" "xxx" of picture 3), and pairs of pictures."""
+    root = tmp_path_factory.mktemp("instructions")
+    for number in range(QUESTIONS + EDITS):
+        PIL.Image.fromarray(prepare_fakes.image_of(number)).save(root / f"{number}.png")
+    questions = [
+        {
+            "id": number,
+            "parts": [{"text": "how many"}, {"text": "x" * (1 + number)}, {"image": f"{number}.png"}],
+            "answers": [1],
+        }
+        for number in range(QUESTIONS)
+    ]
+    edits = [
+        {"parts": [{"text": "edit"}, {"image": f"{number}.png"}, {"text": "so"}, {"image": "0.png"}], "answers": [3]}
+        for number in range(QUESTIONS, QUESTIONS + EDITS)
+    ]
+    bad = [{"parts": [{"text": "a"}], "answers": [4]}, {"parts": [{"text": "a"}, {"image": "../a"}], "answers": []}]
+    for name, rows in (("questions", questions + bad), ("edits", edits)):
+        (root / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec = f"documents:{root}/questions.jsonl + documents:{root}/edits.jsonl"
+    return prepare(
+        lambda: open_source(spec, validation_share=0.2, test_share=0),
+        lambda: Models(WORDS, prepare_fakes.Means(), NoRetriever()),
+        root / "prepared",
+        PrepareConfig(num_sentinels=8, vocabulary_multiple_of=8),
+    )
+
+
+@pytest.fixture
+def mixture(data):
+    def register(config=None, objective=None):
+        return finetuning_mixture(NAME, [data], config or FinetuningConfig(), objective or ObjectiveConfig(), WORDS)
+
+    return register
+
+
+def test_prepared_without_a_retriever(data):
+    assert data.manifest["memory_bank"] is None and data.manifest["quarantined"] == 2
+    assert len(data.split("train")) > 25 and len(data.split("train.interleaved")) > 5
+    with pytest.raises(UserError, match="prepared without a retriever"):
+        _ = data.memory_bank_directory
+
+
+def test_each_source_is_a_task(data):
+    names = [(task.name, task.examples) for task in find_sources([data])]
+    assert [name for name, _ in names] == ["parts.documents.0", "parts.documents.1"]
+    assert [count for _, count in names] == [len(data.split("train")), len(data.split("train.interleaved"))]
+
+
+def test_random_access_gives_what_seqio_gives(data, mixture):
+    with mixture(objective=ObjectiveConfig(answer_probability=0.5)):
+        for task in ("parts.documents.0", "parts.documents.1"):
+            found = seqio.TaskRegistry.get(f"{NAME}.{task}")
+            dataset = found.get_dataset({"tokens": 300}, "train", shuffle=False, seed=3, num_epochs=2)
+            alone = RandomAccess(found, "train")
+            for place, example in enumerate(dataset.as_numpy_iterator()):
+                expected = alone.sequence(3, *divmod(place, len(alone)))
+                np.testing.assert_array_equal(example["tokens"], expected.tokens)
+            assert place + 1 == 2 * len(alone)
+
+
+def test_sequences_hold_the_documents(data, mixture):
+    with mixture():
+        task = RandomAccess(seqio.TaskRegistry.get(f"{NAME}.parts.documents.1"), "train")
+        for index in range(len(task)):
+            first, second = parse(task.sequence(0, 0, index).tokens, data.vocabulary)
+            assert first.text.tolist() == [7] and second.text.tolist() == [5]  # "edit", "so"
+            assert len(first.image) == len(second.image) == 4
+
+
+def test_answers_are_hidden_as_often_as_asked(data, mixture):
+    """With one mask an example and a probability of 1, each hides just the answer."""
+    objective = ObjectiveConfig(mode="fixed", rate=1, answer_probability=1.0)
+    with mixture(objective=objective):
+        task = RandomAccess(seqio.TaskRegistry.get(f"{NAME}.parts.documents.0"), "train")
+        vocabulary = task.vocabulary
+        for index in range(len(task)):
+            ids = task.sequence(0, 0, index).tokens
+            (answer,) = [int(i) for i in parse(ids, vocabulary)[0].text[2:]]
+            assert ids.tolist()[-5:] == [
+                *ids.tolist()[-5:-4],
+                vocabulary.sentinel_id(0),
+                answer,
+                vocabulary.eoss_id,
+                EOS_ID,
+            ]
+
+
+def test_loss_on_answers_alone(data, mixture):
+    with mixture(FinetuningConfig(loss="answer")):
+        vocabulary = data.vocabulary
+        asked = RandomAccess(seqio.TaskRegistry.get(f"{NAME}.parts.documents.0"), "train").sequence(0, 0, 0)
+        scored = asked.tokens[asked.scored]
+        assert len(scored) == 2 and vocabulary.is_text(scored[:1]).all() and scored[1] == vocabulary.eoss_id
+        edited = RandomAccess(seqio.TaskRegistry.get(f"{NAME}.parts.documents.1"), "train").sequence(0, 0, 0)
+        assert np.flatnonzero(edited.scored).tolist() == list(range(len(edited.tokens) - 5, len(edited.tokens)))
+        batch, _ = next(make_stream(NAME, StreamConfig(length=64, batch_size=2, lanes=2, packing="whole"))())
+        assert 0 < batch["weights"].sum() < (batch["segments"] > 0).sum() / 2
+        straddled, _ = next(make_stream(NAME, StreamConfig(length=64, batch_size=2, lanes=2))())
+        assert 0 < straddled["weights"].mean() < 0.5
+
+
+def test_held_out_answers(data):
+    found = answer_batches([data], "validation", text_tokenizer=WORDS, length=32, batch_size=2)
+    (task, *_) = find_sources([data])
+    count = task.source.num_input_examples("validation")
+    # An answer of one word and <eoss> each.
+    assert sum(row["weights"].sum() for row in found["parts.documents.0"]) == 2 * count > 0
+
+
+@pytest.mark.parametrize(
+    ("examples", "weights", "expected"),
+    [
+        ([100, 100], [None, None], [100, 100]),
+        ([1000, 10, 490], [None] * 3, [500, 30, 490 * 500 / 490]),  # a mean of 500: 10 are used three times, not 50
+        ([10_000, 10], [None] * 2, [0.5005 * 10_000, 30]),
+        ([100_000, 10, 10, 10], [None] * 4, [30_000, 30, 30, 30]),
+        ([100, 300], [0.25, 0.75], [50, 150]),
+    ],
+)
+def test_rates(examples, weights, expected):
+    np.testing.assert_allclose(mixing_rates(examples, weights, FinetuningConfig()), expected)
+
+
+def test_documents_that_are_no_instructions(tmp_path):
+    from prepared_folder import write_prepared
+
+    sources = [{"name": "folder:x", "weight": None, "splits": {"train": [0, 4]}}]
+    write_prepared(tmp_path, train=4, sources=sources)
+    from cm3leon_jax.data.shards import PreparedData
+
+    with pytest.raises(UserError, match="train0 is no instruction"):
+        find_sources([PreparedData(tmp_path)])
+
+
+def test_settings():
+    for wrong in ({"loss": "half"}, {"most_repeats": 0.5}, {"least_repeats": 0}):
+        with pytest.raises(UserError):
+            FinetuningConfig(**wrong)
+    step = MaskInstruction(None, ObjectiveConfig(), answers_alone=True)
+    assert step.settings["answers_alone"]

@@ -36,7 +36,7 @@ SMALL = DecoderConfig(num_layers=1, d_model=8, num_heads=1, vocab_size=CM3LEON.s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", default="760m", help="a gin file of gin_configs/models")
-    parser.add_argument("--work", help="where the folders are made (twice the model's size); a temporary folder")
+    parser.add_argument("--work", help="where the folders are made (three times the model's size); a temporary folder")
     arguments = parser.parse_args()
     register(gin)
     gin.parse_config_file(str(GIN_CONFIGS / "models" / f"{arguments.model}.gin"))
@@ -52,6 +52,7 @@ def main() -> None:
             subprocess.run(["rm", "-r", opt, f"{opt}_back"], check=True)
             options = ("--format=orbax", f"--decoder={model}", f"--directory={orbax}")
             found["export_orbax"] = peak_bytes("export", *options)
+            found["import_orbax"] = peak_bytes("import", f"--weights={orbax}", f"--directory={orbax}_back")
     layer = 12 * config.d_model**2 * 4
     result = {
         "model": arguments.model,

@@ -11,10 +11,21 @@ from typing import Any
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, as_path, new_directory, read_json
+from cm3leon_jax.runtime.tensor_stream import NewTensor
 from cm3leon_jax.vocabulary import EOS_ID, PAD_ID, UNK_ID, Vocabulary
 
 DESCRIPTION_FILE = "cm3leon.json"
 PARAMS_FOLDER = "params"  # of an Orbax checkpoint
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """A decoder that is not yet read. `kept`: how many ids of a new vocabulary have the rows of ids of an old one."""
+
+    config: DecoderConfig
+    vocabulary: Vocabulary
+    tensors: dict[str, NewTensor]  # our parameters by their paths
+    kept: int | None = None
 
 
 @contextlib.contextmanager

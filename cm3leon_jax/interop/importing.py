@@ -7,16 +7,13 @@ import functools
 import json
 import pathlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cm3leon_jax.interop.folder import DESCRIPTION_FILE, PARAMS_FOLDER
+from cm3leon_jax.interop.folder import DESCRIPTION_FILE, PARAMS_FOLDER, Opened
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, local_path
 from cm3leon_jax.runtime.model_folder import CONFIG_FILE
 from cm3leon_jax.runtime.torch_files import SUFFIXES
-
-if TYPE_CHECKING:
-    from cm3leon_jax.interop.opt.load import Opened
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,16 +89,9 @@ def _decoder(opened: Opened, made_with: dict[str, str]) -> Found:
 
 
 def _orbax(folder: Path) -> Found:
-    import jax
+    from cm3leon_jax.interop.orbax_params import open_orbax
 
-    from cm3leon_jax.interop.orbax_params import read_orbax
-    from cm3leon_jax.model.folder import save_decoder
-
-    config, vocabulary, params = read_orbax(folder)
-    params = jax.tree.map(lambda x: x.astype("float32"), params)
-    return Found(
-        "decoder", config, functools.partial(save_decoder, config=config, vocabulary=vocabulary, params=params)
-    )
+    return _decoder(open_orbax(folder), {})
 
 
 def _vqgan(weights: Path, resolution: int | None) -> Found | None:

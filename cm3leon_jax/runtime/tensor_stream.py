@@ -134,6 +134,7 @@ def write_tensors(
             begin = file.tell()
             for piece in tensors[name].pieces():
                 file.write(np.ascontiguousarray(piece, tensors[name].dtype).reshape(-1).view(np.uint8).data)
+                del piece  # before the next is made
             if file.tell() - begin != tensors[name].nbytes:
                 raise ValueError(f"{name}: {file.tell() - begin} bytes of {tensors[name].nbytes}")
 

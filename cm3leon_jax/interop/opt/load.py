@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cm3leon_jax.interop.folder import DESCRIPTION_FILE, read_description
+from cm3leon_jax.interop.folder import DESCRIPTION_FILE, Opened, read_description
 from cm3leon_jax.interop.opt.config import decoder_config
 from cm3leon_jax.interop.opt.names import POSITIONS, ROWS_BEFORE_POSITIONS, TIED, TOKENS, opt_shapes, places
 from cm3leon_jax.interop.opt.vocabulary import extended_rows, same_rows, their_tokens
@@ -24,16 +24,6 @@ from cm3leon_jax.runtime.tensor_stream import NewTensor, StoredTensor, stored_te
 from cm3leon_jax.vocabulary import Vocabulary
 
 _FLOATS = ("float32", "float16", "bfloat16")
-
-
-@dataclasses.dataclass(frozen=True)
-class Opened:
-    """A decoder that is not yet read. `kept`: how many ids of a new vocabulary have the rows of ids of an old one."""
-
-    config: DecoderConfig
-    vocabulary: Vocabulary
-    tensors: dict[str, NewTensor]  # our parameters by their paths
-    kept: int | None = None
 
 
 def open_opt(weights: Path) -> Opened:

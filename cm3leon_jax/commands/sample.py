@@ -29,10 +29,18 @@ def sample(
     image: list[str] | None = None,
     mask: str | None = None,
     instruction: list[str] | None = None,
+    task: str | None = None,
+    question: list[str] | None = None,
+    context: list[str] | None = None,
+    choices: list[str] | None = None,
+    text: list[str] | None = None,
+    objects: list[str] | None = None,
+    wording: int | None = None,
     requests: str | None = None,
     retrieved: int = 0,
     samples: int = 1,
     keep: int = 0,
+    max_tokens: int = 64,
     batch_size: int = 64,
     piece: int = 256,
     output: str = "samples",
@@ -40,12 +48,19 @@ def sample(
     """--prompt TEXT draws pictures; --image FILE writes a caption; both with --mask FILE fill in what is white in it;
     --instruction TEXT with --image FILE changes the picture. Each may be repeated.
 
+    --task NAME asks a decoder that was fine-tuned on that task, in the words of training (docs/sampling.md): vqa with
+    --image and --question, science with --context and --choices too, caption, paragraph and narrative with --image,
+    edit with --image and --instruction, ground with --prompt and --objects, text_rendering with --text, and canny,
+    segmentation, hed, pose, depth, normal and scribble with --image and --prompt. Of its wordings it takes number
+    --wording N. Texts that are written have --max_tokens N at most.
+
     --retrieved N puts N documents of the memory bank before each prompt (needs --prepared and --retriever).
     --samples N draws N of each; with --retriever the best, by CLIP, comes first; --keep N keeps the best N.
     Pictures are written to OUTPUT, with results.jsonl beside them.
 
     --requests FILE answers a file with a request in each line (docs/sampling.md), --piece of them at a time. Stopped,
     the same command continues; several processes share the work."""
+    from cm3leon_jax.commands.sample_options import requests_of
     from cm3leon_jax.commands.stage import run_stage
     from cm3leon_jax.model.partitioning import local_partitioning
     from cm3leon_jax.runtime.files import fingerprint, sha256_of_file
@@ -55,10 +70,14 @@ def sample(
     from cm3leon_jax.sampling.requests import RequestReader
     from cm3leon_jax.tokenizers.text import TextTokenizer
 
-    rows = _rows(prompt or [], image or [], mask, instruction or [])
+    repeated = {"image": image, "prompt": prompt, "instruction": instruction, "question": question}
+    repeated |= {"context": context, "choices": choices, "text": text, "objects": objects}
+    rows = requests_of(repeated, mask, task, wording)
     _check(rows, requests)
     check_at_least(0, retrieved=retrieved, keep=keep)
-    check_at_least(1, samples=samples, batch_size=batch_size, piece=piece)
+    check_at_least(1, samples=samples, batch_size=batch_size, piece=piece, max_tokens=max_tokens)
+    if retrieved and task:
+        raise UserError("a task is asked for without retrieved documents; leave out --retrieved")
     if retrieved and not (retriever and prepared):
         raise UserError("--retrieved N needs --prepared DATA and --retriever MODEL to look in")
 
@@ -81,6 +100,7 @@ def sample(
             sampling,
             retrieved=retrieved,
             samples=samples,
+            max_tokens=max_tokens,
         )
 
     if not requests:
@@ -93,24 +113,12 @@ def sample(
         speed = request_file.answer_file(generator, reader, asked, output, piece=piece, keep=keep)
         request_file.tell_of(output, speed)
 
-    settings = {"requests": sha256_of_file(requests), "retrieved": retrieved, "samples": samples, "keep": keep}
+    settings: dict[str, Any] = {"requests": sha256_of_file(requests), "retrieved": retrieved, "samples": samples}
     models = [TextTokenizer.load(text_tokenizer).fingerprint]
     models += [model_fingerprint(folder) for folder in (decoder, image_tokenizer, retriever) if folder]
     settings |= {"models": fingerprint(*models, prepared), "sampling": sampling, "precision": precision, "piece": piece}
+    settings |= {"keep": keep, "max_tokens": max_tokens}
     run_stage(output, "sample", settings=settings, extendable={}, work=work)
-
-
-def _rows(prompts: list[str], images: list[str], mask: str | None, instructions: list[str]) -> list[dict[str, Any]]:
-    """The options as requests."""
-    if instructions:
-        if len(instructions) != len(images) or prompts or mask:
-            raise UserError("--instruction TEXT changes an --image FILE: one for each, without --prompt and --mask")
-        return [{"instruction": text, "image": file} for text, file in zip(instructions, images, strict=True)]
-    if mask is not None:
-        if len(prompts) != len(images) or not prompts:
-            raise UserError(f"filling in needs a --prompt for each --image; there are {len(prompts)} and {len(images)}")
-        return [{"prompt": text, "image": file, "mask": mask} for text, file in zip(prompts, images, strict=True)]
-    return [{"prompt": text} for text in prompts] + [{"image": file} for file in images]
 
 
 def _check(rows: list, requests: str | None) -> None:
@@ -119,7 +127,7 @@ def _check(rows: list, requests: str | None) -> None:
     if bool(rows) == bool(requests):
         raise UserError(
             "what is to be sampled? give --prompt TEXT, --image FILE, both with --mask FILE, --instruction TEXT with "
-            "--image FILE, or --requests FILE alone"
+            "--image FILE, --task NAME with its fields, or --requests FILE alone"
         )
     if rows and hosts.count() > 1:
         raise UserError("several processes share a file of requests; give --requests FILE, or start one process")
@@ -138,7 +146,7 @@ def _answer(generator: Generator, reader: RequestReader, rows: list[dict[str, An
     for result in results:
         for answer in result.get("answers", ()):
             score = f"  {answer['clip_score']:.3f}" if "clip_score" in answer else ""
-            print(f"{'  '.join(answer['images'])}{score}  {' | '.join(answer['texts'])}")
+            print(f"{'  '.join(answer['images'])}{score}  {' | '.join(answer['answer'] or answer['texts'])}")
     print(f"in {out}")
     wrong = next((result for result in results if "error" in result), None)
     if wrong is not None:

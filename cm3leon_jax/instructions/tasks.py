@@ -18,11 +18,13 @@ EDIT = "Edit first image following the instruction"  # stands before the picture
 
 @dataclasses.dataclass(frozen=True)
 class InstructionTask:
-    """`patterns` say the same in different words. `examples`: how many the paper has of it."""
+    """`patterns` say the same in different words. `examples`: how many the paper has of it. `optional`: fields that
+    may be empty where it is asked."""
 
     patterns: tuple[str, ...]
     answers: tuple[str, ...]
     examples: int = 0
+    optional: tuple[str, ...] = ()
 
     @functools.cached_property
     def templates(self) -> tuple[Template, ...]:
@@ -82,6 +84,7 @@ TASKS: dict[str, InstructionTask] = {
         ),
         ("explanation", "answer"),
         6_000,
+        optional=("context",),
     ),
 }
 

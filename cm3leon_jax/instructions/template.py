@@ -56,6 +56,16 @@ class Template:
         """The fields that are pictures."""
         return tuple(field for field in self.fields if is_image(field))
 
+    @property
+    def given_texts(self) -> tuple[str, ...]:
+        """Those of the texts that are no answer."""
+        return tuple(field for field in self.texts if field not in self.answers)
+
+    @property
+    def given_images(self) -> tuple[str, ...]:
+        """Those of the pictures that are no answer."""
+        return tuple(field for field in self.images if field not in self.answers)
+
     def fill(self, values: Mapping[str, str]) -> Instruction:
         """The instruction with these texts in its fields. `KeyError` names one that is missing."""
         documents = []

@@ -22,6 +22,7 @@ class Drawn:
 
     images: list[np.ndarray]
     texts: list[str]
+    answer: list[str]  # of the texts what was drawn: one for each hole, in the order in which they are read
     logprob: float  # nats: of what was drawn, under the model with everything given, at temperature 1
     clip_score: float | None  # cosine of the last picture with its text; None without a retriever, or without either
 
@@ -64,4 +65,5 @@ def _drawn(
         last = np.stack([images[i][-1] for i in pairs])[:, None]
         for i, score in zip(pairs, clip_scores(encoder, [texts[i][-1] for i in pairs], last)[:, 0], strict=True):
             scores[i] = float(score)
-    return [Drawn(images[i], texts[i], one.logprob, scores[i]) for i, one in enumerate(generations)]
+    answers = [[text_tokenizer.decode(ids).strip() for ids in one.answer] for one in generations]
+    return [Drawn(images[i], texts[i], answers[i], one.logprob, scores[i]) for i, one in enumerate(generations)]

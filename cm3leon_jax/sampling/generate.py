@@ -32,6 +32,7 @@ class Generation:
     sample: int  # number among the samples of that prompt, from 0
     ids: np.ndarray  # int32 [length]: the whole sequence, as `documents.parse` reads it; empty where it is unfinished
     documents: list[Document]  # those asked for; of an unfinished one, codes that are missing are `prompts.HIDDEN`
+    answer: list[np.ndarray]  # text ids that were drawn, of each hole (`Prompt.drawn_texts`)
     logprob: float  # nats: of the drawn tokens, under the model with the text, at temperature 1
 
     @property
@@ -186,11 +187,13 @@ class Engine:
 
     def _finished(self, job: Job, drawn: np.ndarray, logprob: float) -> Generation:
         ids = job.prompt.complete(drawn, self.vocabulary)
-        return Generation(job.index, job.sample, ids, job.prompt.parse(drawn, self.vocabulary), logprob)
+        answer = job.prompt.drawn_texts(drawn, self.vocabulary)
+        return Generation(job.index, job.sample, ids, job.prompt.parse(drawn, self.vocabulary), answer, logprob)
 
     def _unfinished(self, job: Job, drawn: np.ndarray) -> Generation:
         documents = job.prompt.parse_unfinished(drawn[: job.prompt.steps], self.vocabulary)
-        return Generation(job.index, job.sample, np.zeros(0, np.int32), documents, float("nan"))
+        answer = job.prompt.drawn_texts(drawn, self.vocabulary)
+        return Generation(job.index, job.sample, np.zeros(0, np.int32), documents, answer, float("nan"))
 
 
 def generate(

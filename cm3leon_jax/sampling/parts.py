@@ -13,7 +13,7 @@ A text, or a hole in one, behind a picture begins the next document; whole docum
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -45,9 +45,14 @@ Part = str | np.ndarray | HiddenCells | ImageHole | TextHole | RetrievedDocument
 
 
 def prompt_of(
-    parts: Sequence[Part], text_tokenizer: TextTokenizer, image_tokenizer: ImageTokenizer, vocabulary: Vocabulary
+    parts: Sequence[Part],
+    text_tokenizer: TextTokenizer,
+    image_tokenizer: ImageTokenizer,
+    vocabulary: Vocabulary,
+    less: Sequence[Collection[int]] | None = None,
 ) -> Prompt:
     """The prompt that asks for what is missing among `parts`; pictures are uint8 [R, R, 3], or codes int32 [N].
+    `less` is that of `prompts.compose`.
 
     Raises `UserError` where nothing is, or a document does not stand at the beginning.
     """
@@ -66,7 +71,7 @@ def prompt_of(
             if len(drafts[-1].image):
                 drafts.append(Draft())
             drafts[-1] = dataclasses.replace(drafts[-1], image=_codes_with_holes(part, image_tokenizer))
-    return compose(drafts, context, vocabulary=vocabulary)
+    return compose(drafts, context, vocabulary=vocabulary, less=less)
 
 
 def codes_of(image: np.ndarray, image_tokenizer: ImageTokenizer) -> np.ndarray:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from cm3leon_jax.instructions.tasks import EDIT
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.decoder import Params
 from cm3leon_jax.model.folder import load_decoder
@@ -25,6 +24,7 @@ from cm3leon_jax.sampling.parts import Part, codes_of, decode_with_holes, prompt
 from cm3leon_jax.sampling.prompts import Prompt
 from cm3leon_jax.sampling.requests import Request, with_codes
 from cm3leon_jax.sampling.rules import SamplingConfig
+from cm3leon_jax.sampling.tasks import EDIT, task_parts, task_prompt
 from cm3leon_jax.sampling.weights import AS_COMPUTED, PrecisionConfig
 from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
 from cm3leon_jax.tokenizers.text import TextTokenizer
@@ -134,13 +134,25 @@ class Generator:
 
     def ask_edit_image(self, instruction: str, image: np.ndarray) -> Prompt:
         """The picture, changed as the instruction says."""
-        return prompts.edit_image(
-            self.text_tokenizer.encode(instruction),
-            codes_of(image, self.image_tokenizer),
-            task=self.text_tokenizer.encode(EDIT),
-            image_tokens=self.image_tokenizer.tokens_per_image,
-            vocabulary=self.vocabulary,
-        )
+        return self.ask_task(EDIT, {"instruction": instruction}, [image])
+
+    def ask_task(
+        self,
+        task: str,
+        fields: Mapping[str, str],
+        images: Sequence[np.ndarray] = (),
+        *,
+        wording: int | None = None,
+        max_tokens: int = 64,
+    ) -> Prompt:
+        """The answer of a fine-tuning task (`instructions.tasks.TASKS`), asked in the words of training: a picture, or
+        texts of at most `max_tokens` each. Pictures are uint8 [R, R, 3], or codes. What the streams of guidance read
+        says `tasks.task_prompt`; raises `UserError` as `instructions.asking.unanswered` does.
+        """
+        return self._task(task, task_parts(task, fields, images, wording=wording, max_tokens=max_tokens))
+
+    def _task(self, task: str, parts: Sequence[Part]) -> Prompt:
+        return task_prompt(task, parts, self.text_tokenizer, self.image_tokenizer, self.vocabulary)
 
     def run(
         self,
@@ -168,15 +180,16 @@ class Generator:
 
     def generate(
         self,
-        asked: Sequence[Sequence[Part]],
+        asked: Sequence[Sequence[Part] | Prompt],
         sampling: SamplingConfig | Sequence[SamplingConfig] | None = None,
         *,
         samples: int = 1,
         label: str | None = None,
     ) -> list[list[Drawn]]:
-        """In one call: for each list of parts (`ask`) its samples, the best first: by CLIP where there is a retriever,
-        and a text and a picture in all of them, else by log-probability."""
-        return self.drawn(self.run([self.ask(parts) for parts in asked], sampling, samples, label=label))
+        """In one call: for each list of parts (`ask`), or prompt, its samples, the best first: by CLIP where there is a
+        retriever, and a text and a picture in all of them, else by log-probability."""
+        prompts = [one if isinstance(one, Prompt) else self.ask(one) for one in asked]
+        return self.drawn(self.run(prompts, sampling, samples, label=label))
 
     def drawn(self, results: Sequence[Sequence[Generation]]) -> list[list[Drawn]]:
         """What `run` gave, as pictures and texts; the samples of each prompt are ranked."""
@@ -202,10 +215,8 @@ class Generator:
         return asked
 
     def _ask_request(self, request: Request, documents: Sequence[RetrievedDocument]) -> Prompt:
-        if request.edit:
-            image, instruction = request.parts
-            assert isinstance(image, np.ndarray) and isinstance(instruction, str)
-            return self.ask_edit_image(instruction, image)
+        if request.task:
+            return self._task(request.task, request.parts)
         return self.ask([*documents, *request.parts])
 
     def text_to_image(

@@ -119,6 +119,14 @@ class Prompt:
         rest = self.start[0] + self.steps
         return np.concatenate([self.conditional[: self.start[0]], kept, self.conditional[rest:]]).astype(np.int32)
 
+    def drawn_texts(self, drawn: np.ndarray, vocabulary: Vocabulary) -> list[np.ndarray]:
+        """What alone was drawn into each hole of the texts, ids [T], in the order in which the holes are read: of the
+        tokens of the steps [>= steps], negative where they were not reached. Neighbouring holes are one."""
+        # Holes of the tail come before those in place when they are read, and after them when they are drawn.
+        holes = [span for kind in (DRAW_SPAN, DRAW_TEXT) for span in hidden_spans(self.plan == kind, 0)]
+        texts = [np.asarray(drawn, np.int32)[hole.start : hole.stop] for hole in holes]
+        return [text[: np.argmin(np.append(vocabulary.is_text(text), False))] for text in texts]
+
     def parse(self, drawn: np.ndarray, vocabulary: Vocabulary) -> list[Document]:
         """The documents asked for, with what was drawn put in its place."""
         return parse(self.complete(drawn, vocabulary), vocabulary)[-self.documents :]

@@ -169,7 +169,7 @@ def _saved(one: Drawn, out: pathlib.Path, name: str) -> dict[str, Any]:
     scores = {"logprob": round(one.logprob, 4)}
     if one.clip_score is not None:
         scores["clip_score"] = round(one.clip_score, 4)
-    return {"images": files, "texts": one.texts} | scores
+    return {"images": files, "texts": one.texts, "answer": one.answer} | scores
 
 
 def _piece_file(out: pathlib.Path, number: int) -> pathlib.Path:

@@ -4,11 +4,14 @@
     {"image": "a.png"}                                              texts about a picture
     {"prompt": "a red circle", "image": "a.png", "mask": "m.png"}   what is white in the mask, drawn anew
     {"instruction": "make it blue", "image": "a.png"}               the picture changed
+    {"task": "vqa", "image": "a.png", "question": "what is it?"}    what a task of `instructions/tasks.py` answers
     {"parts": [{"text": "a "}, {"hole": "text", "max_tokens": 8}, {"text": " circle"}, {"image": "a.png"}]}
 
 Parts are those of `parts.py`, in the order in which they are read: `text`, `image` (with a `mask` or without), and
-holes for a "text" or an "image". Beside them: `id`, `retrieved` (documents), `samples`, `max_tokens` of a text that is
-asked for, and `sampling`, fields of `SamplingConfig` that differ from the common ones.
+holes for a "text" or an "image". A task has those of its fields that are no answers, `prompt` being the caption, its
+picture as `image`, and a number as `wording` if another than the first is wanted. Beside them: `id`, `retrieved`
+(documents), `samples`, `max_tokens` of a text that is asked for, and `sampling`, fields of `SamplingConfig` that differ
+from the common ones.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.sampling.parts import HiddenCells, ImageHole, Part
 from cm3leon_jax.sampling.prompts import TextHole
 from cm3leon_jax.sampling.rules import SamplingConfig
+from cm3leon_jax.sampling.tasks import EDIT, task_parts
 from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
 
 MOST_SAMPLES = 1024  # of one request
@@ -38,7 +42,7 @@ class Request:
 
     parts: tuple[Part, ...]
     sampling: SamplingConfig
-    edit: bool = False  # the parts are a picture and an instruction
+    task: str = ""  # whose `tasks.task_parts` the parts are
     retrieved: int = 0
     samples: int = 1
     id: str = ""
@@ -78,34 +82,57 @@ class RequestReader:
         """Raises `UserError`: unknown or missing keys, values that make no sense, images that cannot be read."""
         if not isinstance(row, dict):
             raise UserError(f"a request is a JSON object, such as {{'prompt': 'a red circle'}}, not {_short(row)}")
-        if row.keys() - _OPTIONS not in _KINDS:
+        if "task" not in row and row.keys() - _OPTIONS not in _KINDS:
             unknown = sorted(row.keys() - _OPTIONS - set().union(*_KINDS))
             what = f"unknown keys {', '.join(unknown)}" if unknown else f"keys {', '.join(sorted(row)) or 'missing'}"
             raise UserError(
-                f"{what}; a request has prompt, image, prompt with image and mask, instruction with image, or parts, "
-                f"and may have {', '.join(sorted(_OPTIONS))}"
+                f"{what}; a request has prompt, image, prompt with image and mask, instruction with image, task with "
+                f"its fields, or parts, and may have {', '.join(sorted(_OPTIONS))}"
             )
+        if "instruction" in row:
+            row = {"task": EDIT} | row
         return Request(
             self._parts(row),
             self._sampling(row),
-            edit="instruction" in row,
-            retrieved=_number(row, "retrieved", self.retrieved, 0, 16) if "instruction" not in row else 0,
+            task=row.get("task", ""),
+            retrieved=self._retrieved(row),
             samples=_number(row, "samples", self.samples, 1, MOST_SAMPLES),
             id=str(row.get("id", "")),
         )
 
     def _parts(self, row: Mapping[str, Any]) -> tuple[Part, ...]:
+        if "task" in row:
+            return tuple(self._task_parts(row))
         if "parts" in row:
             if not isinstance(row["parts"], list) or not row["parts"]:
                 raise UserError(f"parts are a list of objects, such as {{'text': 'a'}}, not {_short(row['parts'])}")
             return tuple(self._part(part) for part in row["parts"])
-        if "instruction" in row:
-            return self._image(row), _words(row, "instruction")
         if "mask" in row:
             return _words(row, "prompt"), self._image(row)
         if "image" in row:
-            return TextHole(_number(row, "max_tokens", self.max_tokens, 1, 4096)), self._image(row)
+            return TextHole(self._most_tokens(row)), self._image(row)
         return _words(row, "prompt"), ImageHole()
+
+    def _retrieved(self, row: Mapping[str, Any]) -> int:
+        if "task" not in row:
+            return _number(row, "retrieved", self.retrieved, 0, 16)
+        # In training nothing is retrieved for instructions.
+        if _number(row, "retrieved", 0, 0, 16):
+            raise UserError("a task is asked for without retrieved documents; leave out retrieved")
+        return 0
+
+    def _task_parts(self, row: Mapping[str, Any]) -> list[Part]:
+        names = row.keys() - _OPTIONS - {"task", "image", "wording"}
+        return task_parts(
+            _text(row, "task"),
+            {name: _text(row, name) for name in row if name in names},
+            [self.read_image(_text(row, "image"))] if "image" in row else [],
+            wording=_number(row, "wording", 0, 0, 16) if "wording" in row else None,
+            max_tokens=self._most_tokens(row),
+        )
+
+    def _most_tokens(self, row: Mapping[str, Any]) -> int:
+        return _number(row, "max_tokens", self.max_tokens, 1, 4096)
 
     def _part(self, part: Any) -> Part:
         if not isinstance(part, dict) or part.keys() not in _PART_KINDS:
@@ -119,7 +146,7 @@ class RequestReader:
         if part["hole"] == "image" and "max_tokens" not in part:
             return ImageHole()
         if part["hole"] == "text":
-            return TextHole(_number(part, "max_tokens", self.max_tokens, 1, 4096))
+            return TextHole(self._most_tokens(part))
         raise UserError(f"a hole is {{'hole': 'text', 'max_tokens': 8}} or {{'hole': 'image'}}, not {_short(part)}")
 
     def _image(self, row: Mapping[str, Any]) -> Part:

@@ -177,6 +177,7 @@ def _sample(one: Drawn) -> dict[str, Any]:
     return {
         "images": [data_url(image) for image in one.images],
         "texts": one.texts,
+        "answer": one.answer,
         "logprob": round(one.logprob, 3),
         "clip_score": None if one.clip_score is None else round(one.clip_score, 4),
     }

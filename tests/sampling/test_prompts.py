@@ -204,6 +204,8 @@ def test_any_holes_filled_with_what_they_hid_give_the_documents_back(asked, cont
             drawn[step + len(tokens)] = EOSS if kind == DRAW_SPAN else BREAK
         step += length
     assert prompt.parse(drawn, VOCABULARY) == list(whole)
+    answers = [piece for _, _, told in asked for piece in told if piece is not None]
+    assert [text.tolist() for text in prompt.drawn_texts(drawn, VOCABULARY)] == answers
     # Of what is unfinished, that which was drawn is there, and nothing else.
     half = prompt.steps // 2
     unfinished[:half] = drawn[:half]

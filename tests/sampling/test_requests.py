@@ -31,14 +31,19 @@ def kinds(request):
 def test_each_kind():
     draw = READER.read({"prompt": "cat"})
     assert kinds(draw) == [str, ImageHole] and (draw.retrieved, draw.samples, draw.sampling.seed) == (1, 2, 7)
-    assert draw.query == "cat" and not draw.edit
+    assert draw.query == "cat" and not draw.task
     caption = READER.read({"image": "picture", "max_tokens": 5, "retrieved": 0})
     assert kinds(caption) == [TextHole, np.ndarray] and caption.parts[0].max_tokens == 5 and caption.query == ""
     fill = READER.read({"prompt": "cat", "image": "picture", "mask": "mask", "id": 12})
     assert kinds(fill) == [str, HiddenCells] and fill.id == "12"
     assert np.argwhere(fill.parts[1].hidden).tolist() == [[1, 2]]
     edit = READER.read({"instruction": "dog", "image": "picture"})
-    assert edit.edit and kinds(edit) == [np.ndarray, str] and edit.retrieved == 0
+    assert edit.task == "edit" and kinds(edit) == [str, np.ndarray, str, ImageHole] and edit.retrieved == 0
+    asked = READER.read({"task": "vqa", "image": "picture", "question": "what", "wording": 2, "max_tokens": 5})
+    assert asked.task == "vqa" and kinds(asked) == [str, TextHole, str, np.ndarray] and asked.retrieved == 0
+    assert asked.parts[:2] == ("Question: what The answer is", TextHole(5))
+    rendering = READER.read({"task": "text_rendering", "text": "cat", "id": "a", "samples": 3})
+    assert rendering.parts == ('draw "cat"', ImageHole()) and (rendering.id, rendering.samples) == ("a", 3)
     parts = [{"text": "c"}, {"hole": "text", "max_tokens": 3}, {"image": "picture", "mask": "mask"}]
     parts += [{"text": "d"}, {"hole": "image"}]
     assert kinds(READER.read({"parts": parts})) == [str, TextHole, HiddenCells, str, ImageHole]
@@ -65,6 +70,14 @@ def test_each_kind():
         ({"prompt": "cat", "sampling": {"top_p": 2.0}}, "must lie in"),
         ({"prompt": "cat", "sampling": {"rule": "magic"}}, "unknown sampling rule"),
         ({"prompt": "cat", "sampling": {"seed": -1}}, "sampling.seed is -1"),
+        ({"instruction": " ", "image": "picture"}, "instruction is empty"),
+        ({"task": "vqaa"}, "unknown task 'vqaa'"),
+        ({"task": 3}, "task is a text"),
+        ({"task": "vqa", "image": "picture"}, "question is missing"),
+        ({"task": "vqa", "image": "picture", "question": 3}, "question is a text"),
+        ({"task": "vqa", "image": "picture", "question": "q", "mask": "mask"}, "mask does not belong there"),
+        ({"task": "vqa", "image": "picture", "question": "q", "wording": 3}, "has 3 wordings"),
+        ({"task": "vqa", "image": "picture", "question": "q", "retrieved": 1}, "leave out retrieved"),
         ({"parts": []}, "parts are a list"),
         ({"parts": [{"sound": "a"}]}, "a part is"),
         ({"parts": [{"hole": "sound"}]}, "a hole is"),

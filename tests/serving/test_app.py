@@ -69,7 +69,7 @@ def test_a_drawing_grows_and_is_what_the_generator_draws(served, generator):
         np.testing.assert_array_equal(picture(sample["images"][0]), one.images[0])
 
 
-def test_pictures_are_described_edited_and_filled_in(served, generator):
+def test_pictures_are_described_asked_about_edited_and_filled_in(served, generator):
     url = data_url(PICTURE)
     mask = np.zeros((8, 8, 3), np.uint8)
     mask[2:4, 2:6] = 255
@@ -81,6 +81,13 @@ def test_pictures_are_described_edited_and_filled_in(served, generator):
         picture(edited[-1]["samples"][0]["images"][-1]),
         generator.edit_image(["dog"], PICTURE[None], sampling=SAMPLING)[0, 0],
     )
+    question = {"task": "vqa", "question": "what", "max_tokens": 9}
+    _, answered = answer(served, question | {"image": url} | SEED)
+    asked = generator.ask_task("vqa", {"question": "what"}, [PICTURE], max_tokens=9)
+    ((expected,),) = generator.generate([asked], SAMPLING)
+    assert answered[-1]["samples"][0]["answer"] == expected.answer and len(expected.answer) == 1
+    status, (event,) = answer(served, question | SEED)
+    assert status == 400 and "task 'vqa' takes image, question; image is missing" in event["message"]
     _, filled = answer(served, {"image": url, "mask": data_url(mask), "prompt": "dog"} | SEED)
     cells = np.zeros((4, 4), bool)
     cells[1, 1:3] = True

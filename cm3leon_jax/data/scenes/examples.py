@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,12 @@ class ScenesConfig:
 
     def to_dict(self) -> dict[str, Any]:
         return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> ScenesConfig:
+        """The exact inverse of `to_dict`."""
+        world = {name: tuple(each) if isinstance(each, list) else each for name, each in value["world"].items()}
+        return cls(**{**value, "world": WorldConfig(**world), "captions": CaptionConfig(**value["captions"])})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -53,7 +53,9 @@ class ScenesConfig:
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> ScenesConfig:
         """The exact inverse of `to_dict`."""
-        world = {name: tuple(each) if isinstance(each, list) else each for name, each in value["world"].items()}
+        world: dict[str, Any] = {
+            name: tuple(each) if isinstance(each, list) else each for name, each in value["world"].items()
+        }
         return cls(**{**value, "world": WorldConfig(**world), "captions": CaptionConfig(**value["captions"])})
 
 
@@ -70,6 +72,10 @@ def split_of_scene(scene: Scene) -> str:
 
 def split_of_facts(facts: Iterable[Fact]) -> str:
     return _split_of(sorted(json.dumps(fact_to_dict(fact)) for fact in facts))
+
+
+def split_of_word(word: str) -> str:
+    return _split_of(word)
 
 
 def _split_of(value: Any) -> str:
@@ -91,7 +97,11 @@ def scene_examples(split: str, config: ScenesConfig) -> Iterator[SceneExample]:
         scene, caption = _draw(rng, split, config, seen)
         if split != "train":
             seen.add(caption.text)
-        yield SceneExample(f"{split}-{index:08d}", scene, caption)
+        yield SceneExample(example_id(split, index), scene, caption)
+
+
+def example_id(split: str, index: int) -> str:
+    return f"{split}-{index:08d}"
 
 
 def _draw(rng: np.random.Generator, split: str, config: ScenesConfig, seen: set[str]) -> tuple[Scene, Caption]:

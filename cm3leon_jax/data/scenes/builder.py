@@ -3,6 +3,7 @@
 tfds.load("scenes/demo_64")        after importing this module
 prepare_scenes(directory, config)  any size; whole or absent; made once
 open_scenes(directory)             -> builder: .as_data_source("train") has random access
+scenes_config(directory)           -> the config that it was made with
 """
 
 from __future__ import annotations
@@ -143,6 +144,11 @@ def _quiet_tfds() -> Iterator[None]:
 
 def _read_manifest(directory: pathlib.Path) -> dict[str, Any]:
     return files.read_json(directory / MANIFEST, what="scenes data set", make_with=MAKE_WITH)
+
+
+def scenes_config(directory: files.Path) -> ScenesConfig:
+    """What the data set was made with. Raises `UserError` where there is none."""
+    return ScenesConfig.from_dict(_read_manifest(files.local_path(directory))["config"])
 
 
 def open_scenes(directory: files.Path) -> tfds.core.DatasetBuilder:

@@ -11,8 +11,8 @@ import dataclasses
 import re
 from collections.abc import Iterable
 
-from cm3leon_jax.data.scenes.captions import NUMBERS
 from cm3leon_jax.data.scenes.facts import Count, Exists, Fact, HasPlace, HasSize, Related
+from cm3leon_jax.data.scenes.phrases import NUMBERS
 from cm3leon_jax.data.scenes.world import COLOURS, PLACES, SHAPES, SIZES
 
 

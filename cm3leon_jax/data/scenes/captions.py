@@ -8,17 +8,14 @@ back into exactly the facts that it states, in the same order.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable
 
 import numpy as np
 
-from cm3leon_jax.data.scenes.facts import RELATIONS, Count, Exists, Fact, HasPlace, HasSize, Related, related
-from cm3leon_jax.data.scenes.world import PLACES, Scene, SceneObject
+from cm3leon_jax.data.scenes.facts import RELATIONS, Count, Fact, Related, related
+from cm3leon_jax.data.scenes.phrases import NUMBERS, Mention, article, counted, join, noun, pick, thing, things, where
+from cm3leon_jax.data.scenes.world import PLACES, Scene
 from cm3leon_jax.runtime.errors import UserError
-
-NUMBERS = ("one", "two", "three", "four")
-T = TypeVar("T")
 
 OPENINGS = ("", "", "there is ", "here is ", "a picture of ", "an image of ", "a drawing of ", "this picture shows ")
 ENDINGS = ("", "", "", ".", " on a plain background")
@@ -45,28 +42,6 @@ class Caption:
     facts: tuple[Fact, ...]  # stated by the text, in the order: objects as named, relations, count
 
 
-@dataclasses.dataclass(frozen=True)
-class Mention:
-    """An object as a caption names it; None where the caption does not say."""
-
-    item: SceneObject
-    size: str | None
-    place: str | None
-
-    @property
-    def name(self) -> str:
-        return f"{self.item.colour} {self.item.shape}"
-
-    def facts(self) -> list[Fact]:
-        colour, shape = self.item.colour, self.item.shape
-        facts: list[Fact] = [Exists(colour, shape)]
-        if self.size:
-            facts.append(HasSize(colour, shape, self.size))
-        if self.place:
-            facts.append(HasPlace(colour, shape, self.place))
-        return facts
-
-
 def write_caption(rng: np.random.Generator, scene: Scene, config: CaptionConfig) -> Caption:
     """A random caption of a scene, a pure function of the generator's state. Everything that it states is true."""
     mentions = _choose_mentions(rng, scene, config)
@@ -74,7 +49,7 @@ def write_caption(rng: np.random.Generator, scene: Scene, config: CaptionConfig)
     styles: list[_Style] = [*[_list] * 5, _places_first, _labels, _sentences, _predicates]
     if len(mentions) == len(scene.objects):
         styles += [_counted, _counted]
-    text, tail = _pick(rng, styles)(rng, mentions), []
+    text, tail = pick(rng, styles)(rng, mentions), []
     # A relation either takes the place of the text (two objects) or follows it.
     if relation and rng.random() < 0.3:
         one, how, other = relation
@@ -84,9 +59,9 @@ def write_caption(rng: np.random.Generator, scene: Scene, config: CaptionConfig)
             mentions = [one, other]
             # "at the top left of" would be read two ways.
             to_the = "to the " if sideways and (one.place or rng.random() < 0.5) else ""
-            text = f"{_pick(rng, OPENINGS)}{_thing(rng, one)} {to_the}{how} {_thing(rng, other)}"
+            text = f"{pick(rng, OPENINGS)}{thing(rng, one)} {to_the}{how} {thing(rng, other)}"
         else:
-            to_the = _pick(rng, ("", "to the ")) if sideways else ""
+            to_the = pick(rng, ("", "to the ")) if sideways else ""
             text = f"{text.removesuffix('.')}; the {one.name} is {to_the}{how} the {other.name}"
     facts = [fact for mention in mentions for fact in mention.facts()] + tail
     if text.startswith(NUMBERS):
@@ -120,76 +95,35 @@ def _choose_relation(rng: np.random.Generator, mentions: list[Mention]) -> tuple
     return one, next(relation for relation in relations if related(one.item, relation, other.item)), other
 
 
-def _pick(rng: np.random.Generator, options: Sequence[T]) -> T:
-    return options[int(rng.random() * len(options))]
-
-
-def _article(words: str) -> str:
-    return f"an {words}" if words.startswith("orange") else f"a {words}"
-
-
-def _noun(mention: Mention) -> str:
-    """ "a large red circle"."""
-    return _article(f"{mention.size} {mention.name}" if mention.size else mention.name)
-
-
-def _where(rng: np.random.Generator, place: str) -> str:
-    """ "in the top left corner"."""
-    if place == "center":
-        return _pick(rng, ("in the center", "in the middle"))
-    if " " in place:
-        return _pick(rng, (f"in the {place}", f"in the {place}", f"at the {place}", f"in the {place} corner"))
-    return f"on the {place}" if place in ("left", "right") else f"at the {place}"
-
-
-def _thing(rng: np.random.Generator, mention: Mention) -> str:
-    """ "a large red circle in the top left corner"."""
-    return f"{_noun(mention)} {_where(rng, mention.place)}" if mention.place else _noun(mention)
-
-
-def _join(rng: np.random.Generator, phrases: list[str], last: Sequence[str] = (" and ", ", ")) -> str:
-    """ "a, b and c", with one of `last` before the last phrase."""
-    return ", ".join(phrases[:-1]) + _pick(rng, last) + phrases[-1] if len(phrases) > 1 else phrases[0]
-
-
-def _things(rng: np.random.Generator, mentions: list[Mention]) -> str:
-    """ "a large red circle at the top, a star and a ring"."""
-    things = [_thing(rng, mention) for mention in mentions]
-    return _join(rng, things, (" and ", " and ", ", ", " with ", " together with "))
-
-
 _Style = Callable[[np.random.Generator, list[Mention]], str]
 
 
 def _list(rng: np.random.Generator, mentions: list[Mention]) -> str:
     """ "a picture of a large red circle at the top and a blue star"."""
-    return _pick(rng, OPENINGS) + _things(rng, mentions) + _pick(rng, ENDINGS)
+    return pick(rng, OPENINGS) + things(rng, mentions) + pick(rng, ENDINGS)
 
 
 def _counted(rng: np.random.Generator, mentions: list[Mention]) -> str:
     """ "two objects: a large red circle at the top and a blue star"."""
-    noun = _pick(rng, ("object", "shape")) + ("s" if len(mentions) > 1 else "")
-    return f"{NUMBERS[len(mentions) - 1]} {noun}: {_things(rng, mentions)}"
+    return f"{counted(len(mentions), pick(rng, ('object', 'shape')))}: {things(rng, mentions)}"
 
 
 def _places_first(rng: np.random.Generator, mentions: list[Mention]) -> str:
     """ "at the top is a large red circle, a blue star"."""
-    verb = _pick(rng, (" ", " is ", " there is "))
-    return _join(
-        rng, [f"{_where(rng, item.place)}{verb}{_noun(item)}" if item.place else _noun(item) for item in mentions]
-    )
+    verb = pick(rng, (" ", " is ", " there is "))
+    return join(rng, [f"{where(rng, item.place)}{verb}{noun(item)}" if item.place else noun(item) for item in mentions])
 
 
 def _labels(rng: np.random.Generator, mentions: list[Mention]) -> str:
     """ "top: a large red circle; a blue star"."""
     del rng
-    return "; ".join(f"{mention.place}: {_noun(mention)}" if mention.place else _noun(mention) for mention in mentions)
+    return "; ".join(f"{mention.place}: {noun(mention)}" if mention.place else noun(mention) for mention in mentions)
 
 
 def _sentences(rng: np.random.Generator, mentions: list[Mention]) -> str:
     """ "a large red circle is at the top. there is a blue star."."""
     return " ".join(
-        f"{_noun(mention)} is {_where(rng, mention.place)}." if mention.place else f"there is {_noun(mention)}."
+        f"{noun(mention)} is {where(rng, mention.place)}." if mention.place else f"there is {noun(mention)}."
         for mention in mentions
     )
 
@@ -198,9 +132,9 @@ def _predicates(rng: np.random.Generator, mentions: list[Mention]) -> str:
     """ "the red circle at the top is large, there is a blue star"."""
     phrases = []
     for mention in mentions:
-        where = f" {_where(rng, mention.place)}" if mention.place else ""
+        place = f" {where(rng, mention.place)}" if mention.place else ""
         if mention.size:
-            phrases.append(f"the {mention.name}{where} is {mention.size}")
+            phrases.append(f"the {mention.name}{place} is {mention.size}")
         else:
-            phrases.append(f"there is {_article(mention.name)}{where}")
-    return _join(rng, phrases)
+            phrases.append(f"there is {article(mention.name)}{place}")
+    return join(rng, phrases)

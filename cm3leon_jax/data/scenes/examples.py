@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,14 @@ class ScenesConfig:
     def to_dict(self) -> dict[str, Any]:
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> ScenesConfig:
+        """The exact inverse of `to_dict`."""
+        world: dict[str, Any] = {
+            name: tuple(each) if isinstance(each, list) else each for name, each in value["world"].items()
+        }
+        return cls(**{**value, "world": WorldConfig(**world), "captions": CaptionConfig(**value["captions"])})
+
 
 @dataclasses.dataclass(frozen=True)
 class SceneExample:
@@ -64,6 +72,10 @@ def split_of_scene(scene: Scene) -> str:
 
 def split_of_facts(facts: Iterable[Fact]) -> str:
     return _split_of(sorted(json.dumps(fact_to_dict(fact)) for fact in facts))
+
+
+def split_of_word(word: str) -> str:
+    return _split_of(word)
 
 
 def _split_of(value: Any) -> str:
@@ -85,7 +97,11 @@ def scene_examples(split: str, config: ScenesConfig) -> Iterator[SceneExample]:
         scene, caption = _draw(rng, split, config, seen)
         if split != "train":
             seen.add(caption.text)
-        yield SceneExample(f"{split}-{index:08d}", scene, caption)
+        yield SceneExample(example_id(split, index), scene, caption)
+
+
+def example_id(split: str, index: int) -> str:
+    return f"{split}-{index:08d}"
 
 
 def _draw(rng: np.random.Generator, split: str, config: ScenesConfig, seen: set[str]) -> tuple[Scene, Caption]:

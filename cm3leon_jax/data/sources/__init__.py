@@ -42,6 +42,7 @@ def open_source(spec: str, *, validation_share: float = 0.02, test_share: float 
     - "documents:PATTERN": lines of JSON, each a document of texts and images
     - "tfds:NAME" or "tfds:FOLDER": a data set of TensorFlow Datasets that is prepared
     - "scenes:DATA_DIR": the embedded data set, already rendered
+    - "scenes:DATA_DIR?task=NAME": its instructions for a task of fine-tuning
 
     Several are joined by " + ", all or none with weights: "0.7*folder:A + 0.3*parquet:B". The shares say how much is
     held out; scenes come with their own splits. Raises `UserError`.
@@ -97,7 +98,7 @@ def _open_one(spec: str, held_out: HeldOut) -> Source:
 
         return tfds_source(where, held_out)
     if kind == "scenes":
-        from cm3leon_jax.data.sources.scenes import ScenesSource
+        from cm3leon_jax.data.sources.scenes_tasks import scenes_source
 
-        return ScenesSource(where)
+        return scenes_source(where)
     return folder_source(where, held_out)

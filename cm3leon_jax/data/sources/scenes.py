@@ -47,7 +47,7 @@ class ScenesSplit:
         return len(self._records)
 
     def __getitem__(self, index: int) -> SourceExample:
-        record = self._record(index)
+        record = self.record(index)
         id = record["id"].decode()
         try:
             image = decode_image(record["image"])
@@ -57,9 +57,10 @@ class ScenesSplit:
         return SourceExample(id, image, record["caption"].decode(), metadata)
 
     def captions(self) -> Iterator[str]:
-        return (self._record(index)["caption"].decode() for index in range(len(self)))
+        return (self.record(index)["caption"].decode() for index in range(len(self)))
 
-    def _record(self, index: int) -> dict[str, Any]:
+    def record(self, index: int) -> dict[str, Any]:
+        """As `builder.Scenes` describes it, texts as bytes and images encoded."""
         try:
             return self._records[index]
         except RuntimeError as error:

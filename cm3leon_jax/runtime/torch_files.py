@@ -1,8 +1,8 @@
 """Tensors of files that `torch.save` made (`.ckpt`, `.pt`, `.pth`, `.bin`), without PyTorch and without unpickling.
 
-Such a file is a zip archive: `data.pkl` describes the contents, and `data/0`, `data/1`, … hold the tensors' bytes (those
-from before PyTorch 1.6: torch_legacy.py). What the pickle would call is never called (inert_pickle.py). Nothing is read
-beyond what the file itself is long, so that a file from a stranger can be opened safely.
+Such a file is a zip archive: `data.pkl` describes the contents, and `data/0`, `data/1`, … hold the tensors' bytes
+(those from before PyTorch 1.6: torch_legacy.py). What the pickle would call is never called (inert_pickle.py). Nothing
+is read beyond what the file itself is long, so that a file from a stranger can be opened safely.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 
-class Unit(nnx.Conv):
+class Unit(nnx.Module):
     """Convolution with bias and ReLU; the bias holds what is left of the BatchNorm (inception_weights.py).
 
     Products are in full float32 on all hardware, since others would give another FID.
@@ -30,7 +30,7 @@ class Unit(nnx.Conv):
         stride: int = 1,
         padding: str = "SAME",
     ):
-        super().__init__(
+        self.conv = nnx.Conv(
             inputs,
             outputs,
             kernel,
@@ -42,7 +42,7 @@ class Unit(nnx.Conv):
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return jax.nn.relu(super().__call__(x))
+        return jax.nn.relu(self.conv(x))
 
 
 def average_pool(x: jax.Array) -> jax.Array:

@@ -68,8 +68,8 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _names(path: str) -> _Names:
-    """`Mixed_5b/branch1x1/kernel` -> `Mixed_5b.branch1x1.conv.weight` and those of its BatchNorm."""
-    module = path.removesuffix("/kernel").replace("/", ".")
+    """`Mixed_5b/branch1x1/conv/kernel` -> `Mixed_5b.branch1x1.conv.weight` and those of its BatchNorm."""
+    module = path.removesuffix("/conv/kernel").replace("/", ".")
     norm = (f"{module}.bn.{name}" for name in ("weight", "bias", "running_mean", "running_var"))
     return _Names(f"{module}.conv.weight", *norm)
 

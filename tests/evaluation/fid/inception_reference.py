@@ -17,7 +17,7 @@ def random_tensors(seed: int = 0) -> dict[str, np.ndarray]:
         if not path.endswith("/kernel"):
             continue
         height, width, inputs, outputs = leaf.shape
-        module = path.removesuffix("/kernel").replace("/", ".")
+        module = path.removesuffix("/conv/kernel").replace("/", ".")
         kernel = random.standard_normal((outputs, inputs, height, width)) * (2 / (inputs * height * width)) ** 0.5
         tensors |= {
             f"{module}.conv.weight": kernel,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickletools
-from typing import Any
+from typing import Any, BinaryIO
 
 _LONGEST_NAME = 300  # characters of a class with its module; one opcode may join long strings again and again
 _LONGEST_KEY = 1000  # characters; equal keys are compared in full each time one is set
@@ -47,9 +47,12 @@ class Persistent:
     id: Any
 
 
-def read_pickle(pickle: bytes) -> Any:
-    """The object that a pickle describes. Dicts keep only keys that are strings, and not very long; sets come out as
-    a `Call` without contents. Raises `ValueError`."""
+def read_pickle(pickle: bytes | BinaryIO) -> Any:
+    """The object that a pickle describes; a file is left behind the pickle's end.
+
+    Dicts keep only keys that are strings, and not very long; sets come out as a `Call` without contents. Raises
+    `ValueError`.
+    """
     machine = _Machine()
     try:
         for opcode, argument, _ in pickletools.genops(pickle):

@@ -1,13 +1,14 @@
 """Tensors of files that `torch.save` made (`.ckpt`, `.pt`, `.pth`, `.bin`), without PyTorch and without unpickling.
 
-Such a file is a zip archive: `data.pkl` describes the contents, and `data/0`, `data/1`, … hold the tensors' bytes. What
-the pickle would call is never called (see inert_pickle.py). Nothing is read beyond what the file itself is long, so
-that a file from a stranger can be opened safely.
+Such a file is a zip archive: `data.pkl` describes the contents, and `data/0`, `data/1`, … hold the tensors' bytes
+(those from before PyTorch 1.6: torch_legacy.py). What the pickle would call is never called (inert_pickle.py). Nothing
+is read beyond what the file itself is long, so that a file from a stranger can be opened safely.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import pathlib
 import struct
@@ -20,6 +21,7 @@ import numpy as np
 
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.inert_pickle import Call, Global, Persistent, read_pickle
+from cm3leon_jax.runtime.torch_legacy import LegacyArchive, is_legacy
 
 SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 _LARGEST_PICKLE = 8 << 20  # bytes; tensors are not in it, and a VQGAN's with its optimizers' needs less than 1 MiB
@@ -47,15 +49,7 @@ class TorchFile:
     def __init__(self, path: pathlib.Path):
         self.path = path
         with _archive(path) as archive:
-            pickles = [name for name in archive.namelist() if name.endswith("/data.pkl") and name.count("/") == 1]
-            if len(pickles) != 1 or len(set(archive.namelist())) != len(archive.namelist()):
-                raise ValueError(f"it holds {len(pickles)} pickles, or members of the same name")
-            self._root = pickles[0].removesuffix("data.pkl")
-            if f"{self._root}byteorder" in archive.namelist():
-                order = _member(archive, f"{self._root}byteorder", 16)
-                if order != b"little":
-                    raise ValueError(f"its byte order is {order!r}, not little")
-            contents = read_pickle(_member(archive, pickles[0], _LARGEST_PICKLE))
+            contents = archive.contents
         if isinstance(contents, dict) and isinstance(contents.get("state_dict"), dict):
             contents = contents["state_dict"]
         entries = contents.items() if isinstance(contents, dict) else ()
@@ -78,7 +72,7 @@ class TorchFile:
             for name in names:
                 described = _described(self._tensors[name])
                 if described.key not in storages:
-                    storages[described.key] = _member(archive, f"{self._root}data/{described.key}", unread)
+                    storages[described.key] = archive.storage(described.key, unread)
                     unread -= len(storages[described.key])
                 tensors[name] = _array(described, storages[described.key])
                 untold -= tensors[name].nbytes
@@ -88,21 +82,49 @@ class TorchFile:
 
 
 @contextlib.contextmanager
-def _archive(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
+def _archive(path: pathlib.Path) -> Iterator[_ZipArchive | LegacyArchive]:
     """The opened archive. What goes wrong with it is a `UserError`."""
     if not path.is_file():
         raise UserError(f"no weights at {path}; name a file that torch.save made")
-    if not zipfile.is_zipfile(path):
-        raise UserError(
-            f"{path} is not a file that torch.save of PyTorch 1.6 or newer made; copy it again, or load it with "
-            "PyTorch where you trust it and save its state dict once more"
-        )
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
+        with open(path, "rb") as file:
+            if is_legacy(file):
+                yield LegacyArchive(file, _TYPES, _LARGEST_PICKLE)
+                return
+            if zipfile.is_zipfile(file):
+                with zipfile.ZipFile(file) as archive:
+                    yield _ZipArchive(archive)
+                return
     except (OSError, ValueError, EOFError, LookupError, RuntimeError, zipfile.BadZipFile, struct.error) as error:
         reason = "".join(sign if sign.isprintable() else "?" for sign in str(error)[:200])  # with a stranger's names
         raise UserError(f"{path} cannot be read ({reason}); copy or download it again") from None
+    raise UserError(
+        f"{path} is not a file that torch.save made, or not all of it; copy it again, or load it with PyTorch where "
+        "you trust it and save its state dict once more"
+    )
+
+
+class _ZipArchive:
+    """A zip archive as `torch.save` has made it since PyTorch 1.6."""
+
+    def __init__(self, archive: zipfile.ZipFile):
+        self._archive = archive
+        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl") and name.count("/") == 1]
+        if len(pickles) != 1 or len(set(archive.namelist())) != len(archive.namelist()):
+            raise ValueError(f"it holds {len(pickles)} pickles, or members of the same name")
+        self._root = pickles[0].removesuffix("data.pkl")
+        if f"{self._root}byteorder" in archive.namelist():
+            order = _member(archive, f"{self._root}byteorder", 16)
+            if order != b"little":
+                raise ValueError(f"its byte order is {order!r}, not little")
+
+    @functools.cached_property
+    def contents(self) -> Any:
+        return read_pickle(_member(self._archive, f"{self._root}data.pkl", _LARGEST_PICKLE))
+
+    def storage(self, key: str, limit: int) -> bytes:
+        """The bytes of a storage, of which there may be `limit`."""
+        return _member(self._archive, f"{self._root}data/{key}", limit)
 
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
@@ -142,13 +164,15 @@ def _described(call: Call) -> _Described:
     """What the call says, once it is sure to be of the right types. Raises `ValueError`."""
     match call.arguments:
         case (
-            Persistent(id=("storage", Global(name=kind), str(key), _, int(elements))),
+            Persistent(id=("storage", Global(name=kind), str(key), _, int(elements), *views)),
             int(offset),
             tuple(shape),
             tuple(strides),
             *_,
-        ) if len(shape) == len(strides) <= _MOST_AXES and all(
-            type(value) is int and value >= 0 for value in (elements, offset, *shape, *strides)
+        ) if (
+            not any(views)
+            and len(shape) == len(strides) <= _MOST_AXES
+            and all(type(value) is int and value >= 0 for value in (elements, offset, *shape, *strides))
         ):
             if kind not in _TYPES:
                 raise ValueError(f"a tensor is kept as {kind}")

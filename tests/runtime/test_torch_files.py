@@ -132,7 +132,7 @@ def test_archives_that_torch_never_makes(tmp_path):
     check_one_line(tmp_path, "no weights at")
     for data in (b"", b"\x80\x02.", pickled(contents), b"PK\x05\x06"):
         path.write_bytes(data)
-        check_one_line(path, r"PyTorch 1\.6")
+        check_one_line(path, "not a file that torch.save made")
     check_one_line(written(b"\x80\x02N."), "no state dict")
     check_one_line(written(b"cos\nsystem"), "cannot be read")
     check_one_line(written(bytes(9 << 20)), "more than there are or may be")
@@ -154,7 +154,7 @@ def test_archives_that_torch_never_makes(tmp_path):
     check_one_line(path, "CRC")
     for end in range(0, len(whole), 7):
         path.write_bytes(whole[:end])
-        check_one_line(path, r"PyTorch 1\.6|cannot be read")
+        check_one_line(path, "not a file that torch.save made|cannot be read")
 
 
 def test_nothing_is_called(tmp_path):

@@ -4,6 +4,8 @@ import pathlib
 import zipfile
 from typing import Any
 
+from cm3leon_jax.runtime.torch_legacy import MAGIC
+
 
 class Raw(bytes):
     """Opcodes that stand for a value."""
@@ -43,6 +45,19 @@ def storage(*, key: Any = "0", kind: Any = "torch\nFloatStorage", elements: Any 
 
 def tensor(*, offset: Any = 0, shape: Any = (2, 3), strides: Any = (3, 1), **kept: Any) -> Raw:
     return call("torch._utils\n_rebuild_tensor_v2", storage(**kept), offset, shape, strides, False, {})
+
+
+def write_legacy(
+    path: pathlib.Path, contents: Any, storages: dict[str, tuple[int, bytes]], *, magic: int = MAGIC
+) -> None:
+    """A file as PyTorch made them before 1.6: pickles, then the storages (numbers of elements, bytes)."""
+    machine = {"protocol_version": 1001, "little_endian": True}
+    with open(path, "wb") as file:
+        number = Raw(b"\x8a\x0a" + magic.to_bytes(10, "little"))
+        for value in (number, 1001, machine, contents, list(storages)):
+            file.write(b"\x80\x02" + pickled(value) + b".")
+        for elements, data in storages.values():
+            file.write(elements.to_bytes(8, "little", signed=True) + data)
 
 
 def write(

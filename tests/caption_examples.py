@@ -3,28 +3,8 @@
 import random
 
 WORDS = [
-    "a",
-    "the",
-    "cat",
-    "dog",
-    "sits",
-    "on",
-    "mat",
-    "red",
-    "big",
-    "ball",
-    "man",
-    "'s",
-    "n't",
-    "two",
-    "café",
-    "猫",
-    "runs",
-    "3.5",
-    "well-known",
-    "of",
-    "in",
-    "and",
+    *("a", "the", "cat", "dog", "sits", "on", "mat", "red", "big", "ball", "man"),
+    *("'s", "n't", "two", "café", "猫", "runs", "3.5", "well-known", "of", "in", "and"),
 ]
 
 HAND_MADE = [

@@ -89,14 +89,14 @@ def bootstrap(
         return Interval(None, None, None, 0)
     if of_examples is not None:
         value = of_examples(values_Nx)
-        drawn = [of_examples(values_Nx[rows]) for rows in _rows_drawn(count, seed, draws)]
-        return _interval(value, np.asarray(drawn, np.float64), count)
+        drawn_R = np.array([of_examples(values_Nx[rows]) for rows in _rows_drawn(count, seed, draws)], np.float64)
+        return _interval(value, drawn_R, count)
     if not np.isfinite(values_Nx).all():
         raise ValueError("values of a mean or a sum must be finite")
     sums = of_sums or (lambda sums: sums / count)
     value = float(sums(values_Nx.sum(axis=0)))
-    drawn = [sums(times_drawn @ values_Nx) for times_drawn in _times_drawn(count, seed, draws)]
-    return _interval(value, np.concatenate(drawn), count)
+    drawn_R = np.concatenate([sums(times_drawn @ values_Nx) for times_drawn in _times_drawn(count, seed, draws)])
+    return _interval(value, drawn_R, count)
 
 
 def _interval(value: float, drawn_R: np.ndarray, count: int) -> Interval:

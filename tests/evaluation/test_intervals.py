@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cm3leon_jax.evaluation import intervals
 from cm3leon_jax.evaluation.intervals import share
 
 
@@ -46,3 +47,10 @@ def test_nothing_to_count_is_none():
 def test_impossible_counts_are_refused(hits, totals):
     with pytest.raises(ValueError, match="hits"):
         share(hits, totals)
+
+
+def test_drawing_in_pieces_draws_the_same(monkeypatch):
+    values = np.random.default_rng(0).random(30)
+    whole = intervals.bootstrap(values, draws=100)
+    monkeypatch.setattr(intervals, "_CELLS_AT_ONCE", 210)
+    assert intervals.bootstrap(values, draws=100) == whole

@@ -36,6 +36,23 @@ PUBLISHED: dict[str, Published] = {
     "vizwiz": Published(
         "FOLDER", "vizwiz.vizwiz_source", "a folder holds train.json, val.json and the pictures", ("annotations",)
     ),
+    "coco_captions": Published(
+        "FOLDER",
+        "captions.coco_captions_source",
+        "a folder holds captions_*.json or dataset_coco.json, and COCO's pictures",
+        ("captions",),
+    ),
+    "flickr30k": Published(
+        "FOLDER",
+        "captions.flickr30k_source",
+        "a folder holds dataset_flickr30k.json, results_20130124.token or results.csv, and the pictures",
+        ("captions",),
+    ),
+    "instructpix2pix": Published(
+        "FOLDER",
+        "edits.instructpix2pix_source",
+        "a folder holds parquet files of original_image, edit_prompt and edited_image, or seeds.json with its folders",
+    ),
 }
 
 

@@ -47,8 +47,7 @@ class Pictures:
 
     def _found(self, names: tuple[str, ...], elsewhere: dict[str, str]) -> str:
         for name in names:
-            if leaves_folder(name):
-                raise ValueError(f"{printable(name)!r} leaves the folder: absolute paths and `..` are refused")
+            check_inside(name)
             if (path := posixpath.normpath(name)) in self._paths:
                 return path
         for name, path in elsewhere.items():
@@ -79,6 +78,12 @@ class Pictures:
 
     def _full(self, place: str) -> str:
         return posixpath.join(self.folder, place)
+
+
+def check_inside(path: str) -> None:
+    """`ValueError` where a path that others have written leaves the folder."""
+    if leaves_folder(path):
+        raise ValueError(f"{printable(path)!r} leaves the folder: absolute paths and `..` are refused")
 
 
 def _base(name: str) -> str:

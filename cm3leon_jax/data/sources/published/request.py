@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterable
 
 from cm3leon_jax.data.sources.entries import Entry, EntrySource, HeldOut, require_good
+from cm3leon_jax.data.sources.patterns import find_files
 from cm3leon_jax.data.sources.published.pictures import Pictures
 from cm3leon_jax.data.splits import SPLITS, split_name
 from cm3leon_jax.runtime.errors import UserError
@@ -116,6 +117,19 @@ class Request:
                 if of_split := [each for each in found if split_of(each) == wanted]:
                     return [str(as_path(self.root) / each) for each in of_split]
         return []
+
+    def tables(self) -> list[str]:
+        """The parquet files that WHERE names and whose names tell of this split, or all where none tells of any."""
+        found = find_files(self.where, ".parquet")
+        told = {split_of(each) for each in found}
+        if told == {""} or as_path(self.where).is_file():
+            return found
+        if self.split not in told:
+            others = ", ".join(sorted(told - {""}))
+            raise UserError(
+                f"no parquet file in {self.where} is of split {self.split!r}: name another (?split=: {others})"
+            )
+        return [each for each in found if split_of(each) == self.split]
 
     def _matching(self, pattern: str) -> list[str]:
         return [path for path in self.below if fnmatch.fnmatch(os.path.basename(path), pattern)]

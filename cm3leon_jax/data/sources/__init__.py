@@ -5,20 +5,12 @@ from __future__ import annotations
 from cm3leon_jax.data.sources.batches import ImageBatches
 from cm3leon_jax.data.sources.entries import HeldOut
 from cm3leon_jax.data.sources.example import BadExample, Source, SourceExample, SourceShard, SourceSplit
-from cm3leon_jax.data.sources.folder import folder_source
 from cm3leon_jax.data.sources.images import fit_image
+from cm3leon_jax.data.sources.kinds import KINDS, open_kind
+from cm3leon_jax.data.sources.published import PUBLISHED, check_published
 from cm3leon_jax.data.sources.several import SeveralSources, Weighted, split_specs
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import is_remote
-
-FORMS = {
-    "folder": "PATH",
-    "webdataset": "PATTERN",
-    "parquet": "PATTERN",
-    "documents": "PATTERN",
-    "tfds": "NAME",
-    "scenes": "DATA_DIR",
-}
 
 __all__ = [
     "BadExample",
@@ -43,6 +35,7 @@ def open_source(spec: str, *, validation_share: float = 0.02, test_share: float 
     - "tfds:NAME" or "tfds:FOLDER": a data set of TensorFlow Datasets that is prepared
     - "scenes:DATA_DIR": the embedded data set, already rendered
     - "scenes:DATA_DIR?task=NAME": its instructions for a task of fine-tuning
+    - "vqa2:FOLDER?split=val" and others: data sets for fine-tuning as they are published (`published.PUBLISHED`)
 
     Several are joined by " + ", all or none with weights: "0.7*folder:A + 0.3*parquet:B". The shares say how much is
     held out; scenes come with their own splits. Raises `UserError`.
@@ -60,45 +53,21 @@ def check_spec(spec: str) -> list[Weighted]:
     parts = split_specs(spec)
     for part in parts:
         kind, _, where = part.spec.partition(":")
-        if kind not in FORMS or not where:
-            known = ", ".join(f"{kind}:{form}" for kind, form in FORMS.items())
+        if kind not in KINDS or not where:
+            known = ", ".join(f"{name}:{each.form}" for name, each in KINDS.items())
             raise UserError(f"unknown source {part.spec!r}: name one as {known}")
+        if kind in PUBLISHED:
+            check_published(kind, where)
     return parts
 
 
 def _opened(spec: str, held_out: HeldOut) -> Source:
     if not is_remote(spec):
-        return _open_one(spec, held_out)
+        return open_kind(spec, held_out)
     try:
-        return _open_one(spec, held_out)
+        return open_kind(spec, held_out)
     except UserError:
         raise
     except Exception as error:  # each object store has errors of its own
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{spec} cannot be read ({reason}); check its name, and whether you may read it") from error
-
-
-def _open_one(spec: str, held_out: HeldOut) -> Source:
-    # What reads a kind is imported only where it is needed: TensorFlow Datasets and PyArrow take seconds.
-    kind, _, where = spec.partition(":")
-    if kind == "webdataset":
-        from cm3leon_jax.data.sources.webdataset import webdataset_source
-
-        return webdataset_source(where, held_out)
-    if kind == "parquet":
-        from cm3leon_jax.data.sources.parquet import parquet_source
-
-        return parquet_source(where, held_out)
-    if kind == "documents":
-        from cm3leon_jax.data.sources.documents import documents_source
-
-        return documents_source(where, held_out)
-    if kind == "tfds":
-        from cm3leon_jax.data.sources.tfds import tfds_source
-
-        return tfds_source(where, held_out)
-    if kind == "scenes":
-        from cm3leon_jax.data.sources.scenes_tasks import scenes_source
-
-        return scenes_source(where)
-    return folder_source(where, held_out)

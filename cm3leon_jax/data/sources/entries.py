@@ -113,8 +113,8 @@ class EntrySplit:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Over ids, texts, and the states of the images: contents are not read."""
-        return fingerprint([(entry.id, entry.reason, self._states(entry)) for entry in self._entries])
+        """Over ids, texts, metadata, and the states of the images: contents are not read."""
+        return fingerprint([(each.id, each.reason, each.metadata, self._states(each)) for each in self._entries])
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,8 +36,8 @@ def parquet_source(spec: str, held_out: HeldOut) -> FileSource:
     files = find_files(pattern, ".parquet")
     names = names_of(files, ".parquet", instead=", or name a column of ids (?id=NAME)") if not columns.id else files
     try:  # a wrong name is better met before the work begins
-        _columns_of(files[0], _open(files[0]).schema_arrow, columns)
-    except _Damaged as damaged:
+        _columns_of(files[0], open_table(files[0]).schema_arrow, columns)
+    except Damaged as damaged:
         raise UserError(f"{files[0]}: {damaged}: copy it again or leave it out") from None
     return FileSource(
         f"parquet:{spec}",
@@ -51,29 +51,33 @@ def parquet_source(spec: str, held_out: HeldOut) -> FileSource:
     )
 
 
-class _Damaged(Exception):
+class Damaged(Exception):
     """A file that is no parquet file, or a part of one; the message is the reason."""
 
 
-def _open(path: str) -> pq.ParquetFile:
+def open_table(path: str) -> pq.ParquetFile:
+    """Raises `Damaged`."""
     try:
         return pq.ParquetFile(open_to_read(path))
     except (pa.ArrowException, OSError) as error:
-        raise _Damaged(f"the file cannot be read as parquet ({' '.join(str(error).split())})") from None
+        raise Damaged(f"the file cannot be read as parquet ({' '.join(str(error).split())})") from None
 
 
 def _columns_of(path: str, schema: pa.Schema, columns: Columns) -> Columns:
     """The columns' names in this file. `UserError` where one is missing, or holds no images."""
     columns = columns.found_in(schema.names, path)
     kind = schema.field(columns.image).type
-    if not (_is_bytes(kind) or (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0)):
+    if not holds_images(kind):
         raise UserError(
             f"column {columns.image!r} of {path} holds {kind}, not images: bytes or {{bytes, path}} are needed"
         )
     return columns
 
 
-def _is_bytes(kind: pa.DataType) -> bool:
+def holds_images(kind: pa.DataType) -> bool:
+    """Whether it is bytes, or {bytes, path}."""
+    if pa.types.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
@@ -85,8 +89,8 @@ def _is_plain(kind: pa.DataType) -> bool:
 def _entries(number: int, path: str, name: str, columns: Columns) -> Iterator[Entry]:
     """The rows of one file; of a row with several captions, one entry each."""
     try:
-        table = _open(path)
-    except _Damaged as damaged:
+        table = open_table(path)
+    except Damaged as damaged:
         yield Entry(f"{name}.parquet", reason=str(damaged))
         return
     schema = table.schema_arrow
@@ -108,6 +112,15 @@ def _entries(number: int, path: str, name: str, columns: Columns) -> Iterator[En
         first += table.metadata.row_group(group).num_rows
 
 
+def image_bytes(image: Any) -> bytes:
+    """Of a value of an image column. Raises `UnreadableImage` where there are none."""
+    data = image.get("bytes") if isinstance(image, dict) else image
+    if data is None:
+        path = image.get("path") if isinstance(image, dict) else None
+        raise UnreadableImage(f"the table holds no bytes, but a path ({path})" if path else "the image is null")
+    return data
+
+
 class _Tables:
     """Images in row groups, which can only be read as a whole: the last ones are kept."""
 
@@ -117,20 +130,15 @@ class _Tables:
         self._file_state = functools.cache(lambda number: file_state(files[number]))
 
     def read(self, place: Place) -> bytes:
-        image = self._group(place.file, place.group)[place.row].as_py()
-        data = image.get("bytes") if isinstance(image, dict) else image
-        if data is None:
-            path = image.get("path") if isinstance(image, dict) else None
-            raise UnreadableImage(f"the table holds no bytes, but a path ({path})" if path else "the image is null")
-        return data
+        return image_bytes(self._group(place.file, place.group)[place.row].as_py())
 
     def state(self, place: Place) -> tuple:
         return (*self._file_state(place.file), *place)
 
     def _read_group(self, file: int, group: int) -> pa.ChunkedArray:
         try:
-            table = _open(self._files[file])
+            table = open_table(self._files[file])
             column = _columns_of(self._files[file], table.schema_arrow, self._columns).image
             return table.read_row_group(group, columns=[column]).column(0)
-        except (pa.ArrowException, OSError, _Damaged) as error:
+        except (pa.ArrowException, OSError, Damaged) as error:
             raise UnreadableImage(f"the row group is damaged ({' '.join(str(error).split())})") from None

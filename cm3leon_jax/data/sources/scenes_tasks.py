@@ -11,6 +11,7 @@ from cm3leon_jax.data.scenes.examples import ScenesConfig, example_id
 from cm3leon_jax.data.scenes.tasks.example import Made, Situation
 from cm3leon_jax.data.scenes.tasks.makers import VERSION, find_maker, make
 from cm3leon_jax.data.scenes.world import Scene
+from cm3leon_jax.data.sources.entries import HeldOut
 from cm3leon_jax.data.sources.example import Source, SourceExample, require_split
 from cm3leon_jax.data.sources.instructions import instruction, instruction_example
 from cm3leon_jax.data.sources.scenes import ScenesSource, ScenesSplit
@@ -23,9 +24,10 @@ from cm3leon_jax.runtime.files import fingerprint
 _NAMES = ("task", "examples")
 
 
-def scenes_source(where: str) -> Source:
+def scenes_source(where: str, held_out: HeldOut) -> Source:
     """ "DATA_DIR", or "DATA_DIR?task=NAME&examples=N": a task of `scenes.tasks.makers.MAKERS`, of the first N scenes of
-    the split "train" and of all that are held out. Raises `UserError`."""
+    the split "train" and of all that are held out. Scenes come with their own splits. Raises `UserError`."""
+    del held_out
     path, _, query = where.partition("?")
     given = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
     unknown = sorted(given.keys() - set(_NAMES))

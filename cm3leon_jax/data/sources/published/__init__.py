@@ -1,0 +1,72 @@
+"""Data sets for fine-tuning in the form in which they are published (CM3Leon's table of instruction data)."""
+
+from __future__ import annotations
+
+import importlib
+from typing import NamedTuple
+
+from cm3leon_jax.data.sources.entries import HeldOut
+from cm3leon_jax.data.sources.example import Source
+from cm3leon_jax.data.sources.published.request import Request, parse_request
+
+
+class Published(NamedTuple):
+    """How a data set is named, KIND:FORM, its opener as "module.function" of this folder, which takes a `Request`, what
+    its folder holds, and which options it has besides those of all."""
+
+    form: str
+    opener: str
+    hint: str
+    options: tuple[str, ...] = ()
+
+
+PUBLISHED: dict[str, Published] = {
+    "vqa2": Published(
+        "FOLDER",
+        "vqa.vqa2_source",
+        "a folder holds v2_*_questions.json, v2_*_annotations.json and COCO's pictures",
+        ("questions", "annotations"),
+    ),
+    "okvqa": Published(
+        "FOLDER",
+        "vqa.okvqa_source",
+        "a folder holds OpenEnded_*_questions.json, mscoco_*_annotations.json and COCO's pictures",
+        ("questions", "annotations"),
+    ),
+    "vizwiz": Published(
+        "FOLDER", "vizwiz.vizwiz_source", "a folder holds train.json, val.json and the pictures", ("annotations",)
+    ),
+    "coco_captions": Published(
+        "FOLDER",
+        "captions.coco_captions_source",
+        "a folder holds captions_*.json or dataset_coco.json, and COCO's pictures",
+        ("captions",),
+    ),
+    "flickr30k": Published(
+        "FOLDER",
+        "captions.flickr30k_source",
+        "a folder holds dataset_flickr30k.json, results_20130124.token or results.csv, and the pictures",
+        ("captions",),
+    ),
+    "instructpix2pix": Published(
+        "FOLDER",
+        "edits.instructpix2pix_source",
+        "a folder holds parquet files of original_image, edit_prompt and edited_image, or seeds.json with its folders",
+    ),
+}
+
+
+def check_published(kind: str, where: str) -> None:
+    """`UserError` where an option is unknown or not what it can be; nothing is opened."""
+    _request(kind, where, HeldOut())
+
+
+def open_published(kind: str, where: str, held_out: HeldOut) -> Source:
+    """Opens `KIND:WHERE?OPTION=VALUE&…`. Raises `UserError`."""
+    module, _, function = PUBLISHED[kind].opener.partition(".")
+    opener = getattr(importlib.import_module(f"{__name__}.{module}"), function)
+    return opener(_request(kind, where, held_out))
+
+
+def _request(kind: str, where: str, held_out: HeldOut) -> Request:
+    return parse_request(kind, where, PUBLISHED[kind].options, PUBLISHED[kind].hint, held_out)

@@ -8,7 +8,7 @@ from cm3leon_jax.data.sources.example import BadExample, Source, SourceExample, 
 from cm3leon_jax.data.sources.images import fit_image
 from cm3leon_jax.data.sources.kinds import KINDS, open_kind
 from cm3leon_jax.data.sources.published import PUBLISHED, check_published
-from cm3leon_jax.data.sources.several import SeveralSources, Weighted, split_specs
+from cm3leon_jax.data.sources.several import SeveralSources, Weighted, documents_of, split_specs
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import is_remote
 
@@ -20,6 +20,7 @@ __all__ = [
     "SourceShard",
     "SourceSplit",
     "check_spec",
+    "documents_of",
     "fit_image",
     "open_source",
 ]

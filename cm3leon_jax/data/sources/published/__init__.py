@@ -53,6 +53,24 @@ PUBLISHED: dict[str, Published] = {
         "edits.instructpix2pix_source",
         "a folder holds parquet files of original_image, edit_prompt and edited_image, or seeds.json with its folders",
     ),
+    "coco_boxes": Published(
+        "FOLDER",
+        "grounded.coco_boxes_source",
+        "a folder holds instances_*.json, captions_*.json and COCO's pictures",
+        ("instances", "captions", "resolution", "fit", "boxes"),
+    ),
+    "objects365": Published(
+        "FOLDER",
+        "grounded.objects365_source",
+        "a folder holds zhiyuan_objv2_*.json and the pictures",
+        ("instances", "resolution", "fit", "boxes"),
+    ),
+    "openimages": Published(
+        "FOLDER",
+        "openimages.openimages_source",
+        "a folder holds *annotations-bbox.csv, *class-descriptions*.csv and the pictures",
+        ("annotations", "classes", "captions", "resolution", "fit", "boxes"),
+    ),
 }
 
 

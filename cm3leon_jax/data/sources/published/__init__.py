@@ -73,6 +73,14 @@ PUBLISHED: dict[str, Published] = {
     ),
 }
 
+_CONDITION = (
+    "a folder holds prompt.json with lines of source, target and prompt, or pictures with captions and ?conditions="
+)
+CONDITIONS = ("canny", "segmentation", "hed", "pose", "depth", "normal", "scribble")
+PUBLISHED |= {
+    name: Published("FOLDER", "conditions.condition_source", _CONDITION, ("conditions",)) for name in CONDITIONS
+}
+
 
 def check_published(kind: str, where: str) -> None:
     """`UserError` where an option is unknown or not what it can be; nothing is opened."""

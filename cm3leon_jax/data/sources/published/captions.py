@@ -55,8 +55,7 @@ def flickr30k_source(request: Request) -> EntrySource:
     if path.endswith(".json"):
         found = read_object(path, hint=request.hint, images=list)
         return request.source(_of_karpathy(found["images"], request, pictures), pictures)
-    if "split" in request.options:
-        raise UserError(f"{path} has no splits: put Karpathy's dataset_flickr30k.json there, or leave out split=")
+    request.refuse_split(f"files other than Karpathy's, such as {path},")
     return request.source(_of_lines(path, pictures), pictures)
 
 

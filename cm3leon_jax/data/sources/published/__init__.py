@@ -71,6 +71,30 @@ PUBLISHED: dict[str, Published] = {
         "a folder holds *annotations-bbox.csv, *class-descriptions*.csv and the pictures",
         ("annotations", "classes", "captions", "resolution", "fit", "boxes"),
     ),
+    "scienceqa": Published(
+        "FOLDER",
+        "science.scienceqa_source",
+        "a folder holds problems.json and images/SPLIT/ID/image.png, or the Hub's parquet files",
+        ("problems",),
+    ),
+    "image_paragraph": Published(
+        "FOLDER",
+        "paragraphs.image_paragraph_source",
+        "a folder holds paragraphs_v1.json, train_split.json and the like, and Visual Genome's pictures",
+        ("paragraphs", "ids"),
+    ),
+    "localized_narratives": Published(
+        "FOLDER",
+        "narratives.narratives_source",
+        "a folder holds *narratives*.jsonl and the pictures of COCO, Flickr30k, Open Images or ADE20k",
+        ("narratives",),
+    ),
+    "textocr": Published(
+        "FOLDER",
+        "textocr.textocr_source",
+        "a folder holds TextOCR_*.json or cocotext.v2.json, and the pictures",
+        ("annotations", "words"),
+    ),
 }
 
 _CONDITION = (

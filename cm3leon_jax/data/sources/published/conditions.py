@@ -56,18 +56,17 @@ def _lines(path: str) -> Iterator[Any]:
 
 
 def _of_folders(request: Request) -> EntrySource:
-    folder, conditions = pathlib.PurePath(request.root), pathlib.PurePath(request.path("conditions"))
-    files = request.below
-    if conditions.is_relative_to(folder):
-        inside = conditions.relative_to(folder)
+    conditions, files = request.path("conditions"), request.below
+    if pathlib.PurePath(conditions).is_relative_to(request.root):
+        inside = pathlib.PurePath(conditions).relative_to(request.root)
         files = [path for path in files if not pathlib.PurePath(path).is_relative_to(inside)]
     images = [path for path in files if path.lower().endswith(IMAGE_SUFFIXES)]
     listed = read_entries(as_path(request.root), images, set(files))
-    below = files_below(str(conditions))
+    below = files_below(conditions)
     by_stem = _by_stem(below)
     entries = [_with_condition(entry, request.kind, by_stem) for entry in listed]
     require_good(entries, request.spec, request.hint)
-    store = _TwoFolders((Pictures(request.root, images), Pictures(str(conditions), below)))
+    store = _TwoFolders((Pictures(request.root, images), Pictures(conditions, below)))
     return EntrySource(request.spec, request.held_out.split(entries), store)
 
 

@@ -82,6 +82,6 @@ def _named(row: dict[str, str], classes: dict[str, str], size: tuple[int, int]) 
     if not name or printable(name) != name:
         raise ValueError(f"no class description of {printable(str(row['LabelName']))}")
     edges = [float(row[column] or "") for column in ("XMin", "YMin", "XMax", "YMax")]
-    if not all(0 <= edge <= 1 for edge in edges):
+    if not all(-0.01 <= edge <= 1.01 for edge in edges):  # rounding aside
         raise ValueError(f"the edges of a box are no shares from 0 to 1: {edges}")
     return name, Box(*(edge * length for edge, length in zip(edges, (*size, *size), strict=True)))

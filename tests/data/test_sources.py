@@ -276,7 +276,7 @@ def test_fitting_leaves_the_right_size_alone():
 
 
 def test_documents_of_all_kinds_with_their_weights(tmp_path):
-    """What tokenizers are trained on: pairs, texts and interleaved documents; of several sources as they are weighed."""
+    """What tokenizers are trained on: pairs, texts and interleaved documents; of several sources by their weights."""
     PIL.Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     rows = [
         {"id": "pair", "parts": [{"text": "one"}, {"image": "a.png"}]},

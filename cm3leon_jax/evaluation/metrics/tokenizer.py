@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from cm3leon_jax.evaluation.metrics.caption_rules import PUNCTUATION, RULES
 
@@ -37,7 +38,8 @@ def tokenize(caption: str) -> list[str]:
 
 def _longest(text: str, at: int) -> tuple[str, int]:
     """The token at a place and how many characters it takes; what no rule knows is dropped."""
-    best, reach, write = None, at, str
+    best, reach = None, at
+    write: Callable[[str], str] = str
     for rule in RULES:
         match = rule.pattern.match(text, at)
         if match and match.end() > reach:

@@ -14,7 +14,7 @@ def visdial_sparse(scores: npt.ArrayLike, targets: npt.ArrayLike) -> dict[str, S
     """Scores [rounds, options] (log-likelihoods; higher is better) and the index of the right option [rounds] ->
     "MRR", "R@1", "R@5", "R@10", each 0 … 1, and "mean rank", from 1.
 
-    Das et al., 2017, "Visual Dialog", section 4.1. Ties count against the model. `UserError` for scores that are no
+    Das et al., 2017, "Visual Dialog", retrieval metrics. Ties count against the model. `UserError` for scores that are no
     matrix of numbers and for targets outside of it.
     """
     ranks_N = target_ranks(scores, targets)

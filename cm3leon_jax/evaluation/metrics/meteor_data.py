@@ -24,7 +24,7 @@ _DETACHMENTS = [
         ("men", "man"),
         ("ies", "y"),
     ),
-    *(("s", ""), ("ies", "y"), ("es", "e"), ("es", ""), ("ed", "e"), ("ed", ""), ("ing", "e"), ("ing", "")),
+    *(("es", "e"), ("es", ""), ("ed", "e"), ("ed", ""), ("ing", "e"), ("ing", "")),
     *(("er", ""), ("est", ""), ("er", "e"), ("est", "e")),
 ]
 
@@ -52,9 +52,7 @@ class MeteorData:
         if word.endswith("ss") or len(word) <= 2:
             return word
         bases = (word[: -len(ending)] + base for ending, base in _DETACHMENTS if word.endswith(ending))
-        found = next((base for base in bases if base in self.synsets), "")
-        # The original puts the suffix back although it has not taken it off, so that such words have no base.
-        return found + "ful" if found and word.endswith("ful") else found
+        return next((base for base in bases if base in self.synsets), "")
 
     def paraphrases_of(self, phrases: set[str]) -> dict[str, list[str]]:
         """Phrases -> the paraphrases that each has among them. Reads the whole table: 5 million entries, 8 seconds."""

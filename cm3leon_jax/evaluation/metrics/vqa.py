@@ -63,7 +63,7 @@ def vizwiz_answerability(answerable: npt.ArrayLike, predicted: npt.ArrayLike) ->
     """
     labels_N, predicted_N = np.asarray(answerable, np.float64), np.asarray(predicted, np.float64)
     if labels_N.ndim != 1 or labels_N.shape != predicted_N.shape or not np.isin(labels_N, (0, 1)).all():
-        raise UserError(f"answerable [{labels_N.shape}] has to be 0 or 1 for each prediction [{predicted_N.shape}]")
+        raise UserError(f"answerable {labels_N.shape} has to be 0 or 1 for each prediction {predicted_N.shape}")
     if not ((predicted_N >= 0) & (predicted_N <= 1)).all():
         raise UserError("predicted answerability has to be from 0 to 1; give probabilities, not logits")
     wanted_N, found_N = labels_N == 0, 1.0 - predicted_N > 0.5

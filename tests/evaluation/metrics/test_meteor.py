@@ -36,7 +36,12 @@ ENGLISH = [
     ("the the the dog", ["the dog and the cat on the mat", "upon the mat"]),
     ("the picture of a photograph of the photo", ["a photo of the picture of a photograph"]),
     ("well-known u.s. flag , 3,000 people 's", ["the well known us flag . 3,000 people", "men 's"]),
+    ("cities berries buses glasses women", ["metropolis berry coach spectacles adult female"]),
     ("beautiful hopeful churches boxes men geese", ["beauty hope church box man goose"]),
+    (
+        "a picture photo photos image images picture of a photo image",
+        ["a picture photo photos image images picture of a photo image"],
+    ),
     ("on the couch on the couch on the sofa", ["the couch upon the sofa", "sofa"]),
     ("st. louis at 5 p.m. no. 5 etc. inc. X", ["st louis at 5 pm no 5 . etc inc x"]),
 ]

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from cm3leon_jax.evaluation.metrics.checks import Tokens, check_captions
-from cm3leon_jax.evaluation.metrics.meteor_align import Knowledge, align, chunks
+from cm3leon_jax.evaluation.metrics.meteor_align import align, chunks
 from cm3leon_jax.evaluation.metrics.meteor_data import MeteorData
+from cm3leon_jax.evaluation.metrics.meteor_matches import Knowledge
 from cm3leon_jax.evaluation.metrics.meteor_text import normalize
 from cm3leon_jax.evaluation.metrics.score import Score
 

@@ -1,35 +1,15 @@
-"""METEOR 1.5's alignment of two texts: all matches of words and phrases, and a beam search for the best ones."""
+"""METEOR 1.5's alignment of two texts: a beam search for the best of all matches of their words and phrases."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from cm3leon_jax.evaluation.metrics.stemmer import stem
+from cm3leon_jax.evaluation.metrics.meteor_matches import Knowledge, Match, find_matches
 
-EXACT, STEM, SYNONYM, PARAPHRASE = range(4)
 _BEAM = 40
 # What a matched word counts in the search; the original adds them to integers, so that a lone half counts nothing.
 _SEARCH_WEIGHTS = (1.0, 0.5, 0.5, 0.5)
-
-
-class Match(NamedTuple):
-    """Words [test_start, +test_length) of the candidate stand for words [start, +length) of the reference."""
-
-    module: int
-    start: int
-    length: int
-    test_start: int
-    test_length: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Knowledge:
-    """What the matchers know: synonym sets of a word (None: no synonyms), and paraphrases of a phrase."""
-
-    synonym_sets: Callable[[str], Collection[int]] | None
-    paraphrases: Mapping[str, Sequence[str]]
 
 
 def align(test: Sequence[str], reference: Sequence[str], knowledge: Knowledge) -> list[Match]:
@@ -38,12 +18,7 @@ def align(test: Sequence[str], reference: Sequence[str], knowledge: Knowledge) -
     Denkowski and Lavie, 2014, "Meteor universal", section 2: the most words covered, then the fewest chunks, then the
     shortest distance between the starts of matches, as far as a beam of 40 finds them.
     """
-    matches = _exact(test, reference)
-    if list(test) != list(reference):
-        matches += _stems(test, reference)
-        if knowledge.synonym_sets is not None:
-            matches += _synonyms(test, reference, knowledge.synonym_sets)
-        matches += _paraphrases(test, reference, knowledge.paraphrases)
+    matches = find_matches(test, reference, knowledge)
     at: list[list[Match]] = [[] for _ in reference]
     for match in matches:
         at[match.start].append(match)
@@ -56,54 +31,6 @@ def chunks(matches: Sequence[Match]) -> int:
     ends = [(match.start + match.length, match.test_start + match.test_length) for match in matches]
     starts = [(match.start, match.test_start) for match in matches]
     return len(matches) and 1 + sum(end != start for end, start in zip(ends, starts[1:], strict=False))
-
-
-def _exact(test: Sequence[str], reference: Sequence[str]) -> list[Match]:
-    return [
-        Match(EXACT, j, 1, i, 1) for j, word in enumerate(reference) for i, other in enumerate(test) if word == other
-    ]
-
-
-def _stems(test: Sequence[str], reference: Sequence[str]) -> list[Match]:
-    ours, theirs = [stem(word) for word in test], [stem(word) for word in reference]
-    return [
-        Match(STEM, j, 1, i, 1)
-        for j, word in enumerate(reference)
-        for i, other in enumerate(test)
-        if theirs[j] == ours[i] and word != other
-    ]
-
-
-def _synonyms(test: Sequence[str], reference: Sequence[str], sets: Callable[[str], Collection[int]]) -> list[Match]:
-    ours, theirs = [set(sets(word)) for word in test], [set(sets(word)) for word in reference]
-    return [
-        Match(SYNONYM, j, 1, i, 1)
-        for j, word in enumerate(reference)
-        for i, other in enumerate(test)
-        if word != other and theirs[j] & ours[i]
-    ]
-
-
-def _paraphrases(test: Sequence[str], reference: Sequence[str], table: Mapping[str, Sequence[str]]) -> list[Match]:
-    if not table:
-        return []
-    found = [Match(PARAPHRASE, *place, *other) for place, other in _rephrased(reference, test, table)]
-    return found + [Match(PARAPHRASE, *other, *place) for place, other in _rephrased(test, reference, table)]
-
-
-def _rephrased(text: Sequence[str], other: Sequence[str], table: Mapping[str, Sequence[str]]) -> list[tuple]:
-    """Where (start, length) a phrase of the text has a paraphrase in the other one, and where that is."""
-    found = []
-    for start in range(len(text)):
-        for end in range(start + 1, len(text) + 1):
-            for paraphrase in table.get(" ".join(text[start:end]), ()):
-                words = paraphrase.split()
-                found += [
-                    ((start, end - start), (at, len(words)))
-                    for at in range(len(other) - len(words) + 1)
-                    if list(other[at : at + len(words)]) == words
-                ]
-    return found
 
 
 @dataclasses.dataclass

@@ -42,6 +42,7 @@ ENGLISH = [
         "a picture photo photos image images picture of a photo image",
         ["a picture photo photos image images picture of a photo image"],
     ),
+    ("how to", ["how v1 works"]),  # words with the same hash in Java
     ("on the couch on the couch on the sofa", ["the couch upon the sofa", "sofa"]),
     ("st. louis at 5 p.m. no. 5 etc. inc. X", ["st louis at 5 pm no 5 . etc inc x"]),
 ]

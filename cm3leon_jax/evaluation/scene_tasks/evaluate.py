@@ -16,6 +16,7 @@ from cm3leon_jax.data.scenes.tasks.example import Metadata
 from cm3leon_jax.data.sources.example import Source
 from cm3leon_jax.data.splits import KINDS, split_name
 from cm3leon_jax.evaluation.held_out import HeldOutScene
+from cm3leon_jax.evaluation.protocols import Generator
 from cm3leon_jax.evaluation.scene_scores import check_images, fact_shares
 from cm3leon_jax.evaluation.scene_tasks.bounds import RoundTrip, baseline, ceiling
 from cm3leon_jax.evaluation.scene_tasks.counts import shares
@@ -40,7 +41,7 @@ class SceneTasksConfig:
     shown: int = 4  # examples of each task
 
 
-class Answerer(Protocol):
+class Answerer(Generator, Protocol):
     """A decoder with its tokenizers: `sampling.pipeline.Generator`."""
 
     def ask_task(
@@ -56,16 +57,6 @@ class Answerer(Protocol):
     def generate(
         self, asked: Sequence[Prompt], sampling: SamplingConfig, *, samples: int = 1, label: str | None = None
     ) -> list[list[Drawn]]: ...
-
-    def text_to_image(
-        self,
-        texts: Sequence[str],
-        *,
-        retrieved: Sequence[Sequence[Any]],
-        n: int,
-        sampling: SamplingConfig,
-        label: str | None = None,
-    ) -> np.ndarray: ...
 
 
 def evaluate_scene_tasks(

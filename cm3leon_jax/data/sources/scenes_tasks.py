@@ -25,8 +25,8 @@ _NAMES = ("task", "examples")
 
 
 def scenes_source(where: str, held_out: HeldOut) -> Source:
-    """ "DATA_DIR", or "DATA_DIR?task=NAME&examples=N": a task of `scenes.tasks.makers.MAKERS`, of at most the first N scenes
-    of the split "train" and of all that are held out. Scenes come with their own splits. Raises `UserError`."""
+    """ "DATA_DIR", or "DATA_DIR?task=NAME&examples=N": a task of `scenes.tasks.makers.MAKERS`, of at most the first N
+    scenes of the split "train" and of all that are held out. Scenes come with their own splits. Raises `UserError`."""
     del held_out
     path, _, query = where.partition("?")
     given = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))

@@ -37,7 +37,7 @@ class SceneTasksConfig:
     examples: int = 100  # held-out examples of each task, the first ones
     training_examples: int = 1000  # in which the baseline looks for the most frequent answers
     text_to_image: int = 200  # held-out captions that are drawn before and after fine-tuning
-    max_tokens: int = 96  # of an answer
+    max_tokens: int = 64  # of an answer
     shown: int = 4  # examples of each task
 
 

@@ -170,6 +170,14 @@ class Generator:
             asked, samplings or SamplingConfig(), samples=samples, label=label, bar=bar, watch=watch, every=every
         )
 
+    def answer_logprobs(
+        self, asked: Sequence[Prompt], answers: Sequence[Sequence[str]], *, label: str | None = None
+    ) -> list[np.ndarray]:
+        """How probable texts are in the hole of each prompt: float32 [answers], nats (`Engine.score`). An answer is
+        encoded on its own, as in training."""
+        ids = [[self.text_tokenizer.encode(answer) for answer in each] for each in answers]
+        return self._engine.score(asked, ids, label=label)
+
     def pictures(self, generations: Sequence[Generation]) -> np.ndarray:
         """The last document's picture of each, uint8 [N, R, R, 3]; what is missing of unfinished ones is grey."""
         return decode_with_holes(self.image_tokenizer, [generation.image for generation in generations])

@@ -48,7 +48,8 @@ def test_likelihoods_equal_a_slow_loop(generator, rule):
     prompts, ids = asked(generator), [[Letters().encode(answer) for answer in each] for each in ANSWERS]
     if rule.query_at:  # documents before the query may not take more positions than that
         prompts, ids = prompts[:2], ids[:2]
-    found = Engine(random_params(), config, VOCABULARY, batch_size=4).score(prompts, ids)
+    engine = Engine(random_params(), config, VOCABULARY, batch_size=4)
+    found = engine.logprobs([engine.question(prompt, each) for prompt, each in zip(prompts, ids, strict=True)])
     assert [len(each) for each in found] == [len(each) for each in ids]
     for prompt, scores, answers in zip(prompts, found, ANSWERS, strict=False):
         end = VOCABULARY.break_id if prompt is prompts[-1] and not rule.query_at else VOCABULARY.eoss_id
@@ -57,22 +58,21 @@ def test_likelihoods_equal_a_slow_loop(generator, rule):
 
 
 def test_what_is_asked_beside_changes_nothing(generator):
-    prompts = asked(generator)
-    together = generator.answer_logprobs(prompts, ANSWERS)
-    alone = generator.answer_logprobs(prompts[1:2], ANSWERS[1:2])
-    np.testing.assert_allclose(together[1], alone[0], rtol=1e-4, atol=1e-4)
-    assert generator.answer_logprobs([], []) == []
+    questions = [generator.question(*each) for each in zip(asked(generator), ANSWERS, strict=True)]
+    together = generator.logprobs(questions)
+    np.testing.assert_allclose(together[1], generator.logprobs(questions[1:2])[0], rtol=1e-4, atol=1e-4)
+    assert generator.logprobs([]) == []
 
 
 def test_what_cannot_be_scored_is_one_line(generator):
     (prompt, *_) = asked(generator)
     with pytest.raises(UserError, match="one hole for a text"):
-        generator.answer_logprobs([generator.ask(["a", ImageHole()])], [["x"]])
+        generator.question(generator.ask(["a", ImageHole()]), ["x"])
     with pytest.raises(UserError, match="one hole for a text"):
-        generator.answer_logprobs([generator.ask(["a", TextHole(2), "b", TextHole(2), PICTURE])], [["x"]])
+        generator.question(generator.ask(["a", TextHole(2), "b", TextHole(2), PICTURE]), ["x"])
     with pytest.raises(UserError, match="no answers to score"):
-        generator.answer_logprobs([prompt], [[]])
+        generator.question(prompt, [])
     with pytest.raises(UserError, match="the model holds 96"):
-        generator.answer_logprobs([prompt], [["a" * 90]])
+        generator.question(prompt, ["a" * 90])
     with pytest.raises(UserError, match="no text pieces"):
-        generator._engine.score([prompt], [[np.array([VOCABULARY.break_id])]])
+        generator._engine.question(prompt, [np.array([VOCABULARY.break_id])])

@@ -60,7 +60,7 @@ def ask(
     )
     out = work.directory / name
     answer_file(generator, reader, rows, out, piece=work.config.piece, keep=1, label=name)
-    return _read(work, name, "answers")
+    return _read(work, name, "answers", len(rows))
 
 
 def ask_likelihoods(
@@ -79,7 +79,7 @@ def ask_likelihoods(
     hosts.gather(None)
     if hosts.is_first():
         pieces.join()
-    return _read(work, name, "logprobs")
+    return _read(work, name, "logprobs", len(rows))
 
 
 def _likelihoods(
@@ -111,12 +111,14 @@ def _likelihoods(
     return list(results.values())
 
 
-def _read(work: Work, name: str, key: str) -> Answers:
+def _read(work: Work, name: str, key: str, asked: int) -> Answers:
     """The results in a folder, once process 0 has joined them. `UserError` where too many have an error."""
     hosts.tell(lambda: None)
     rows = read_json_lines(work.directory / name / RESULTS_FILE)
+    if len(rows) != asked:
+        raise UserError(f"{work.directory / name} has {len(rows)} results of {asked}; remove that folder to ask again")
     good = [row for row in rows if key in row]
-    errors = Counter(row.get("error", "it is damaged") for row in rows if key not in row)
+    errors = Counter(row.get("error", "its result is damaged") for row in rows if key not in row)
     if errors.total() > work.config.most_left_out * len(rows) or not good:
         first, _ = errors.most_common(1)[0] if errors else ("there is nothing to ask", 0)
         raise UserError(

@@ -51,6 +51,7 @@ setuptools.setup(
         "tpu": ["jax[tpu]==0.10.2"],
         "cuda": ["jax[cuda13]>=0.10.2"],
         "wandb": ["wandb"],
+        "conditions": ["scikit-image>=0.26"],  # edges of pictures, to draw from
         "parity": ["torch==2.13.0", "transformers"],
         "dev": ["hypothesis", "mypy", "pytest", "ruff", "selenium"],
     },

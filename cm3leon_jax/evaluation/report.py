@@ -6,7 +6,7 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping
 
-from cm3leon_jax.evaluation import report_figures, report_losses, report_pictures, report_tables
+from cm3leon_jax.evaluation import report_figures, report_losses, report_pictures, report_tables, report_tasks
 from cm3leon_jax.evaluation.gallery import read_gallery
 from cm3leon_jax.evaluation.results import assemble_results, duration, headline_rule
 from cm3leon_jax.pages.page import Part, whole_page
@@ -25,6 +25,7 @@ class RunLayout:
 
     results: str = RESULTS_FILE
     gallery: str = "evaluation/gallery"  # gallery.json and its PNG files
+    tasks: str = "tasks"  # of fine-tuning: results.json, and gallery/ likewise
     decoder: str = "decoder"  # of this and the next two: training/metrics.jsonl
     image_tokenizer: str = "image_tokenizer"
     retriever: str = "retriever"
@@ -42,12 +43,15 @@ def write_report(
     results_path = run / layout.results
     saved = read_json(results_path, what="results", make_with="cm3leon evaluate") if results_path.exists() else {}
     models = ("decoder", "image_tokenizer", "retriever")
+    tasks_path, tasks_gallery = run / layout.tasks / report_tasks.TASKS_RESULTS, run / layout.tasks / "gallery"
+    tasks = read_json(tasks_path, what="results", make_with="cm3leon evaluate") if tasks_path.exists() else {}
     page = report_page(
         assemble_results(saved),
         read_gallery(run / layout.gallery),
         Pictures(run / layout.gallery),
         {model: read_metrics(run / getattr(layout, model) / "training") for model in models},
         _settings(run, layout.settings),
+        report_tasks.tasks_section(tasks, read_gallery(tasks_gallery), Pictures(tasks_gallery)),
         title=title,
     )
     path = run / layout.report
@@ -57,9 +61,17 @@ def write_report(
 
 
 def report_page(
-    results: Mapping, gallery: Mapping, pictures: Pictures, metrics: Mapping, settings: Mapping[str, str], *, title: str
+    results: Mapping,
+    gallery: Mapping,
+    pictures: Pictures,
+    metrics: Mapping,
+    settings: Mapping[str, str],
+    tasks: str,
+    *,
+    title: str,
 ) -> str:
-    """The page as text, from what `write_report` reads. `results` has every key of `assemble_results`."""
+    """The page as text, from what `write_report` reads. `results` has every key of `assemble_results`; `tasks` is the
+    section about fine-tuning."""
     headline = headline_rule(results)
     parts = [
         Part("goals", "Goals", report_figures.goals_section(results)),
@@ -67,6 +79,7 @@ def report_page(
         Part("rules", "Sampling", report_pictures.rules_section(gallery, pictures)),
         Part("captions", "Captions", report_pictures.captions_section(gallery, pictures)),
         Part("infill", "Filling in", report_pictures.infill_section(gallery, pictures)),
+        Part("tasks", "Tasks", tasks),
         Part("tokenizer", "Tokenizer", report_pictures.reconstruction_section(gallery, pictures)),
         Part("scores", "Scores", report_tables.scores_section(results)),
         Part("curves", "Losses", report_losses.losses_section(metrics)),

@@ -32,11 +32,13 @@ def scores_section(results: Mapping) -> str:
     )
 
 
-def _cell(value: float | None) -> str:
+def cell(value: float | None) -> str:
+    """A share as a table shows it."""
     return NOT_MEASURED if value is None else percent(value)
 
 
-def _interval(share: Mapping | None) -> str:
+def interval(share: Mapping | None) -> str:
+    """The interval of the dict of an `intervals.Share`."""
     if not share or share.get("low") is None:
         return NOT_MEASURED
     return f"{percent(share['low'])} to {percent(share['high'])}"
@@ -48,14 +50,14 @@ def _rule_table(results: Mapping) -> str:
     for rule in RULES:
         value, detail = results["text_to_image"][rule], shares.get(rule, {}).get("overall")
         captions = str(detail["examples"]) if detail else NOT_MEASURED
-        rows.append((RULE_NAMES[rule], _cell(value), _interval(detail), _cell(ratio(value, ceiling)), captions))
-    rows.append(("the ceiling", _cell(ceiling), _interval(shares.get("ceiling", {}).get("overall")), "", ""))
+        rows.append((RULE_NAMES[rule], cell(value), interval(detail), cell(ratio(value, ceiling)), captions))
+    rows.append(("the ceiling", cell(ceiling), interval(shares.get("ceiling", {}).get("overall")), "", ""))
     original = shares.get("original", {}).get("overall")
     if original:
-        rows.append(("the reader on true pictures", _cell(original["value"]), _interval(original), "", ""))
+        rows.append(("the reader on true pictures", cell(original["value"]), interval(original), "", ""))
     other = shares.get("other_picture", {}).get("overall")
     if other:
-        rows.append(("for comparison: a picture of another caption", _cell(other["value"]), _interval(other), "", ""))
+        rows.append(("for comparison: a picture of another caption", cell(other["value"]), interval(other), "", ""))
     return table(SHARE_COLUMNS, rows, caption="Text to image, by sampling rule")
 
 
@@ -67,9 +69,9 @@ def _kind_table(details: Mapping) -> str:
         return ""
     rows = []
     for kind in kinds:
-        cells = [shares[rule]["by_kind"].get(kind) or {} for rule in columns]
-        found = (_cell(cell.get("value")) for cell in cells)
-        rows.append((KIND_NAMES.get(kind, kind), *found, str(max(cell.get("total", 0) for cell in cells))))
+        by_rule = [shares[rule]["by_kind"].get(kind) or {} for rule in columns]
+        found = (cell(one.get("value")) for one in by_rule)
+        rows.append((KIND_NAMES.get(kind, kind), *found, str(max(one.get("total", 0) for one in by_rule))))
     head = ("", *(RULE_NAMES.get(rule, rule) for rule in columns), "facts")
     return table(head, rows, caption="Text to image, by kind of fact")
 
@@ -81,9 +83,9 @@ def _variant_table(details: Mapping, results: Mapping) -> str:
     rows = [
         (
             name,
-            _cell(share["overall"]["value"]),
-            _interval(share["overall"]),
-            _cell(ratio(share["overall"]["value"], ceiling)),
+            cell(share["overall"]["value"]),
+            interval(share["overall"]),
+            cell(ratio(share["overall"]["value"], ceiling)),
             str(share["overall"]["examples"]),
         )
         for name, share in variants.items()
@@ -93,13 +95,13 @@ def _variant_table(details: Mapping, results: Mapping) -> str:
 
 def _captioning_table(results: Mapping) -> str:
     detail = results["details"].get("captioning", {})
-    rows = [("all facts", _cell(results["captioning"]["facts_true"]), _interval(detail.get("overall")))]
+    rows = [("all facts", cell(results["captioning"]["facts_true"]), interval(detail.get("overall")))]
     by_kind = detail.get("by_kind", {})
-    rows += [(KIND_NAMES.get(kind, kind), _cell(one["value"]), _interval(one)) for kind, one in by_kind.items()]
+    rows += [(KIND_NAMES.get(kind, kind), cell(one["value"]), interval(one)) for kind, one in by_kind.items()]
     comparisons = {"held_out_captions": "held-out captions", "other_picture": "the caption of another picture"}
     for name, label in comparisons.items():
         if detail.get(name):
-            rows.append((f"for comparison: {label}", _cell(detail[name]["value"]), _interval(detail[name])))
+            rows.append((f"for comparison: {label}", cell(detail[name]["value"]), interval(detail[name])))
     drawn = table(("", "facts true", "95% interval"), rows, caption="Captions generated for held-out pictures")
     if "facts_per_caption" not in detail:
         return drawn
@@ -113,8 +115,8 @@ def _captioning_table(results: Mapping) -> str:
 def _tokenizer_table(results: Mapping) -> str:
     figures = results["image_tokenizer"]
     rows = [
-        ("facts read in true pictures", _cell(figures["reader_original"])),
-        ("facts read in reconstructions", _cell(figures["reader_reconstruction"])),
+        ("facts read in true pictures", cell(figures["reader_original"])),
+        ("facts read in reconstructions", cell(figures["reader_reconstruction"])),
         ("PSNR", NOT_MEASURED if figures["psnr_db"] is None else f"{figures['psnr_db']:.2f} dB"),
         (
             "codebook perplexity",

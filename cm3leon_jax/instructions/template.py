@@ -41,17 +41,17 @@ class Template:
     def _segments(self) -> list[str]:
         return _BREAK.split(self.pattern.strip())
 
-    @property
+    @functools.cached_property
     def fields(self) -> tuple[str, ...]:
         """In the order in which they stand."""
         return tuple(_FIELD.findall(self.pattern))
 
-    @property
+    @functools.cached_property
     def texts(self) -> tuple[str, ...]:
         """The fields that are texts."""
         return tuple(field for field in self.fields if not is_image(field))
 
-    @property
+    @functools.cached_property
     def images(self) -> tuple[str, ...]:
         """The fields that are pictures."""
         return tuple(field for field in self.fields if is_image(field))

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 from sources import read_all
 
-from cm3leon_jax.data.sources import fit_image, open_source
+from cm3leon_jax.data.sources import ImageBatches, documents_of, fit_image, open_source
 from cm3leon_jax.data.sources.images import UnreadableImage, decode_image
 from cm3leon_jax.runtime.errors import UserError
 
@@ -273,3 +273,24 @@ def test_images_may_be_padded_or_stretched_instead():
 def test_fitting_leaves_the_right_size_alone():
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     assert fit_image(image, 16) is image
+
+
+def test_documents_of_all_kinds_with_their_weights(tmp_path):
+    """What tokenizers are trained on: pairs, texts and interleaved documents; of several sources by their weights."""
+    PIL.Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    rows = [
+        {"id": "pair", "parts": [{"text": "one"}, {"image": "a.png"}]},
+        {"id": "text", "parts": [{"text": "two"}]},
+        {"id": "both", "parts": [{"text": "three"}, {"image": "a.png"}, {"text": "four"}, {"image": "a.png"}]},
+    ]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec = f"documents:{tmp_path}/d.jsonl"
+    source = open_source(spec, validation_share=0, test_share=0)
+    found = documents_of(source, "train")
+    assert sorted(found.captions()) == ["four", "one", "three", "two"] and len(found) == 3
+    assert {found[index].id for index in range(3)} == {"d/pair", "d/text", "d/both"}
+    assert [(share.range, share.weight) for share in found.shares] == [(range(i, i + 1), 1) for i in range(3)]
+    images, _ = ImageBatches(found, 4, 6, seed=0)(0)  # the text is passed over
+    assert images.shape == (6, 4, 4, 3)
+    weighed = documents_of(open_source(f"0.25*{spec} + 0.75*{spec}", validation_share=0, test_share=0), "train")
+    assert [share.weight for share in weighed.shares] == [0.25, 0.75] * 3

@@ -54,3 +54,14 @@ def test_drawing_in_pieces_draws_the_same(monkeypatch):
     whole = intervals.bootstrap(values, draws=100)
     monkeypatch.setattr(intervals, "_CELLS_AT_ONCE", 210)
     assert intervals.bootstrap(values, draws=100) == whole
+
+
+def test_drawing_what_is_alike_together_gives_the_same_distribution(monkeypatch):
+    values = np.random.default_rng(0).integers(0, 4, (500, 2)) + 1
+    options = {"of_sums": lambda sums: sums[..., 0] / sums[..., 1], "draws": 20_000}
+    apart = intervals.bootstrap(values, **options)
+    monkeypatch.setattr(intervals, "_TOGETHER_FROM", 500)
+    together = intervals.bootstrap(values, **options)
+    assert together.value == apart.value
+    width = apart.high - apart.low
+    assert abs(together.low - apart.low) < 0.02 * width and abs(together.high - apart.high) < 0.02 * width

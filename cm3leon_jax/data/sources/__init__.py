@@ -6,9 +6,8 @@ from cm3leon_jax.data.sources.batches import ImageBatches
 from cm3leon_jax.data.sources.entries import HeldOut
 from cm3leon_jax.data.sources.example import BadExample, Source, SourceExample, SourceShard, SourceSplit
 from cm3leon_jax.data.sources.images import fit_image
-from cm3leon_jax.data.sources.kinds import KINDS, open_kind
-from cm3leon_jax.data.sources.published import PUBLISHED, check_published
-from cm3leon_jax.data.sources.several import SeveralSources, Weighted, split_specs
+from cm3leon_jax.data.sources.kinds import check_kind, open_kind
+from cm3leon_jax.data.sources.several import SeveralSources, Weighted, documents_of, split_specs
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import is_remote
 
@@ -20,6 +19,7 @@ __all__ = [
     "SourceShard",
     "SourceSplit",
     "check_spec",
+    "documents_of",
     "fit_image",
     "open_source",
 ]
@@ -52,12 +52,7 @@ def check_spec(spec: str) -> list[Weighted]:
     """The sources that are named, with their weights. `UserError` where one is of no known kind; nothing is opened."""
     parts = split_specs(spec)
     for part in parts:
-        kind, _, where = part.spec.partition(":")
-        if kind not in KINDS or not where:
-            known = ", ".join(f"{name}:{each.form}" for name, each in KINDS.items())
-            raise UserError(f"unknown source {part.spec!r}: name one as {known}")
-        if kind in PUBLISHED:
-            check_published(kind, where)
+        check_kind(part.spec)
     return parts
 
 

@@ -15,7 +15,8 @@ from cm3leon_jax.runtime.errors import UserError
 
 
 class ImageBatches:
-    """`batches(step)` -> (images uint8 [B, R, R, 3], B captions): batch `step` of an endless stream of epochs.
+    """`batches(step)` -> (images uint8 [B, R, R, 3], B captions): batch `step` of an endless stream of epochs. Of a
+    document with several images the first is taken.
 
     `Order` says which come when; a batch may lie across two epochs. A bad example is replaced by the next good one of
     its epoch. A split whose fitted images fit into `memory_limit` bytes is decoded once and kept, since small runs read
@@ -76,4 +77,7 @@ class ImageBatches:
             example = self._split[index]
         except BadExample as bad:
             return bad
-        return fit_image(example.image, self._resolution), example.caption
+        image = next((image for _, image in example.pairs if image.size), None)
+        if image is None:
+            return BadExample(example.id, "a document without an image")
+        return fit_image(image, self._resolution), example.caption

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from cm3leon_jax.data.sources.example import BadExample, Source, SourceExample, SourceShard, SourceSplit, require_split
+from cm3leon_jax.data.splits import KINDS, split_name
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import fingerprint
 
@@ -48,7 +49,7 @@ def split_specs(spec: str) -> list[Weighted]:
 
 def shares_of(split: SourceSplit) -> list[Share]:
     """The parts of a split that have weights of their own; for most one, which is all of it."""
-    return split.shares if isinstance(split, SeveralSplit) else [Share(range(len(split)), 1.0)]
+    return split.shares if isinstance(split, SeveralSplit | JoinedSplit) else [Share(range(len(split)), 1.0)]
 
 
 class SeveralSources:
@@ -102,6 +103,43 @@ class SeveralSplit:
 
     def captions(self) -> Iterator[str]:
         """Of all sources in turn, whatever their weights."""
+        return itertools.chain.from_iterable(part.captions() for part in self._parts)
+
+
+def documents_of(source: Source, split: str) -> SourceSplit:
+    """All documents of a split, of whatever kind: what tokenizers are trained on."""
+    kinds = [source.split(name) for kind in KINDS if (name := split_name(split, kind)) in source.splits]
+    return kinds[0] if len(kinds) == 1 else JoinedSplit(kinds)
+
+
+class JoinedSplit:
+    """Splits one behind the other. Without weights, all of their examples are used equally often."""
+
+    def __init__(self, parts: Sequence[SourceSplit]):
+        self._parts = parts
+        self._ends = list(itertools.accumulate(map(len, parts)))
+        weighed = [(end - len(part), share) for part, end in zip(parts, self._ends, strict=True)
+                   for share in shares_of(part) if share.range]  # fmt: skip
+        alike = all(share.weight == 1.0 for _, share in weighed)
+        self.shares = [
+            Share(
+                range(first + share.range.start, first + share.range.stop), len(share.range) if alike else share.weight
+            )
+            for first, share in weighed
+        ]
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint([part.fingerprint for part in self._parts])
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> SourceExample:
+        part = bisect.bisect_right(self._ends, index)
+        return self._parts[part][index - (self._ends[part - 1] if part else 0)]
+
+    def captions(self) -> Iterator[str]:
         return itertools.chain.from_iterable(part.captions() for part in self._parts)
 
 

@@ -27,7 +27,7 @@ CMMD = "CMMD"
 @dataclasses.dataclass(frozen=True)
 class DistanceConfig:
     batch_size: int = BATCH_SIZE  # images
-    draws: int = 100  # resamples for the intervals, two seconds each for FID of 30,000 images; 0: no intervals
+    draws: int = 100  # resamples for the intervals, a few seconds each for FID of 30,000 images; 0: no intervals
     kept_bytes: int = 1 << 30  # of each set's features; larger sets are streamed, without intervals and CMMD
     unbiased: bool = False  # CMMD without the pairs of an image with itself, other than the published code
     seed: int = 0  # of the resamples

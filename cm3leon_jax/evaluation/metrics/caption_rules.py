@@ -49,7 +49,7 @@ _EXTENSIONS = (
     "jpe?g|png|gif|bmp|mp[34]|avi|mov|mpeg|wav|pdf|ps|docx?|ppt|txt|html?|xml|php|cgi|jar|java|c|h|py|pl|x|zip|tar|exe"
 )
 _TAG_NAME = r"[A-Za-z][A-Za-z0-9_:.-]*"
-# A single letter before them is the last word of a sentence, not an initial.
+# A single letter before them, or before the end, is the last word of a sentence, not an initial.
 _SENTENCE_STARTS = (
     "A|An|The|This|That|These|They|There|Their|He|Her|She|It|In|If|At|As|And|But|So|Some|Such|One|Our|We|You"
     "|Mr\\.|Ms\\."
@@ -134,7 +134,7 @@ RULES = [
     _rule(rf"(?:{_NUMBERED})\.", rf"{_SPACE}?\d"),
     _rule(
         _ACRONYM,
-        rf"\.{_SPACE}+(?:{_SENTENCE_STARTS}){_SPACE}",
+        rf"\.(?:{_SPACE}+(?:{_SENTENCE_STARTS}){_SPACE}|{_SPACE}*\n.)",
         lambda token: token + "." * (len(token) > 1),
         cased=True,
     ),

@@ -25,7 +25,7 @@ def cider_d(
 ) -> Score:
     """Tokens of N captions and of their references -> the mean CIDEr-D, 0 … 10 (tables print it times 100 or as is).
 
-    Vedantam et al., 2015, "CIDEr: consensus-based image description evaluation", sections 4 and 6, with n = 1 … 4 and
+    Vedantam et al., 2015, "CIDEr: consensus-based image description evaluation": its CIDEr-D, with n = 1 … 4 and
     sigma = 6. In how many images an n-gram occurs is counted in `references`, or in `corpus` (the references of
     each image of another set), which a score of few images needs: with one image alone every n-gram weighs nothing.
     A bootstrap interval keeps these counts fixed. `UserError` for captions without references and an empty corpus.

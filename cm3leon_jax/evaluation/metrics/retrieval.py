@@ -47,7 +47,7 @@ def similarity_ranks(similarity: npt.ArrayLike, relevant: npt.ArrayLike) -> np.n
     """
     similarity_QxI, relevant_QxI = checked_scores(similarity, "similarities"), np.asarray(relevant, bool)
     if relevant_QxI.shape != similarity_QxI.shape:
-        raise UserError(f"relevant [{relevant_QxI.shape}] needs the shape of the similarities [{similarity_QxI.shape}]")
+        raise UserError(f"relevant {relevant_QxI.shape} needs the shape of the similarities, {similarity_QxI.shape}")
     if not relevant_QxI.any(axis=1).all():
         raise UserError(f"query {int(np.argmin(relevant_QxI.any(axis=1)))} has no relevant item; leave it out")
     best_Qx1 = np.where(relevant_QxI, similarity_QxI, -np.inf).max(axis=1, keepdims=True)

@@ -39,7 +39,7 @@ def scienceqa(choices: Sequence[int | None], questions: Sequence[Question]) -> d
     """The option chosen for each question (None: none could be read, which is wrong) -> accuracies, 0 … 1.
 
     The columns of Lu et al., 2022, "Learn to explain: multimodal reasoning via thought chains for science question
-    answering", table 3: "NAT", "SOC", "LAN" (subject), "TXT", "IMG", "NO" (context; a question with both text and
+    answering", main table: "NAT", "SOC", "LAN" (subject), "TXT", "IMG", "NO" (context; a question with both text and
     image counts in both), "G1-6", "G7-12" (grade) and "Avg". The authors draw an option at random where none can be
     read. `UserError` for unknown subjects and grades, and where there is not one choice for each question.
     """

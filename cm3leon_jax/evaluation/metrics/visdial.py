@@ -14,8 +14,8 @@ def visdial_sparse(scores: npt.ArrayLike, targets: npt.ArrayLike) -> dict[str, S
     """Scores [rounds, options] (log-likelihoods; higher is better) and the index of the right option [rounds] ->
     "MRR", "R@1", "R@5", "R@10", each 0 … 1, and "mean rank", from 1.
 
-    Das et al., 2017, "Visual Dialog", section 4.1. Ties count against the model. `UserError` for scores that are no
-    matrix of numbers and for targets outside of it.
+    Das et al., 2017, "Visual Dialog". Ties count against the model. `UserError` for scores that are no matrix of
+    numbers and for targets outside of it.
     """
     ranks_N = target_ranks(scores, targets)
     return {"MRR": mean_reciprocal_rank(ranks_N), **recalls(ranks_N, (1, 5, 10)), "mean rank": mean_score(ranks_N)}
@@ -31,9 +31,7 @@ def visdial_ndcg(scores: npt.ArrayLike, relevance: npt.ArrayLike) -> Score:
     scores_NxO = checked_scores(scores)
     relevance_NxO = checked_scores(relevance, "relevances")
     if relevance_NxO.shape != scores_NxO.shape or (relevance_NxO < 0).any():
-        raise UserError(
-            f"relevances [{relevance_NxO.shape}] have to be 0 or more, one for each score [{scores_NxO.shape}]"
-        )
+        raise UserError(f"relevances {relevance_NxO.shape} have to be 0 or more, one for each score {scores_NxO.shape}")
     relevant_N = (relevance_NxO > 0).sum(axis=1)
     if not relevant_N.all():
         raise UserError(

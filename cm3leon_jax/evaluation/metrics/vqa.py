@@ -17,7 +17,7 @@ from cm3leon_jax.runtime.errors import UserError
 def vqa_accuracy(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> Score:
     """A prediction and the answers of ten people for each question [N] -> the mean accuracy, 0 … 1.
 
-    Antol et al., 2015, "VQA: visual question answering", section 3 (evaluation): min(matches / 3, 1), averaged over
+    Antol et al., 2015, "VQA: visual question answering": min(matches / 3, 1), averaged over
     all sets of nine of the ten answers. As the evaluation of VQA v2 has it, both sides go through
     `normalize_answer`, unless all people gave one answer: then the prediction has to be that, letter for letter.
     `UserError` for questions with fewer than two answers.
@@ -29,7 +29,7 @@ def vqa_accuracy(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -
 def okvqa_accuracy(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> Score:
     """VQA accuracy on OKVQA, 0 … 1: five answers count twice each, as its release repeats them; ten are as they are.
 
-    Marino et al., 2019, "OK-VQA", section 4. Its release has the answers stemmed ("answer") and as given
+    Marino et al., 2019, "OK-VQA". Its release has the answers stemmed ("answer") and as given
     ("raw_answer"); its evaluation compares with the former. `UserError` for other numbers of answers.
     """
     _check(predictions, answers)
@@ -44,7 +44,7 @@ def okvqa_accuracy(predictions: Sequence[str], answers: Sequence[Sequence[str]])
 def vizwiz_accuracy(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> Score:
     """A prediction and ten answers for each question [N] -> the mean accuracy on VizWiz, 0 … 1.
 
-    Gurari et al., 2018, "VizWiz grand challenge", section 4: VQA accuracy, with only the prediction normalised, since
+    Gurari et al., 2018, "VizWiz grand challenge": VQA accuracy, with only the prediction normalised, since
     the release has the people's answers in that form. "unanswerable" is an answer as any other. (The table of
     contractions of its evaluation code has typographic apostrophes, which no released answer has; here they are
     plain.) `UserError` for questions with fewer than two answers.
@@ -63,7 +63,7 @@ def vizwiz_answerability(answerable: npt.ArrayLike, predicted: npt.ArrayLike) ->
     """
     labels_N, predicted_N = np.asarray(answerable, np.float64), np.asarray(predicted, np.float64)
     if labels_N.ndim != 1 or labels_N.shape != predicted_N.shape or not np.isin(labels_N, (0, 1)).all():
-        raise UserError(f"answerable [{labels_N.shape}] has to be 0 or 1 for each prediction [{predicted_N.shape}]")
+        raise UserError(f"answerable {labels_N.shape} has to be 0 or 1 for each prediction {predicted_N.shape}")
     if not ((predicted_N >= 0) & (predicted_N <= 1)).all():
         raise UserError("predicted answerability has to be from 0 to 1; give probabilities, not logits")
     wanted_N, found_N = labels_N == 0, 1.0 - predicted_N > 0.5

@@ -91,7 +91,7 @@ def test_flickr30k_is_the_same_in_all_forms(tmp_path, form):
     assert bad.pop("4.jpg#0") == "no picture 4.jpg"
     assert form.endswith(".json") or next(iter(bad.values())).startswith("not NAME#NUMBER")
     if not form.endswith(".json"):
-        with pytest.raises(UserError, match="has no splits"):
+        with pytest.raises(UserError, match="have no splits"):
             opened(f"flickr30k:{tmp_path}?split=val")
 
 

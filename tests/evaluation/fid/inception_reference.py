@@ -1,5 +1,9 @@
 """Weights for FID's Inception under their published names, and pytorch-fid's network to compare with."""
 
+import functools
+import os
+import sys
+import types
 from unittest import mock
 
 import numpy as np
@@ -30,18 +34,34 @@ def random_tensors(seed: int = 0) -> dict[str, np.ndarray]:
     return {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
 
 
-def pytorch_fid(module: str):
-    """A module of pytorch-fid; skips the test where it is missing."""
+@functools.cache
+def pytorch_fid() -> types.SimpleNamespace:
+    """pytorch-fid's modules `inception` and `fid_score`; skips the test where they are missing.
+
+    They are looked for in the folder that CM3LEON_REFERENCES names, too. torchvision, which they need, is forgotten
+    afterwards: a build of it that does not fit the PyTorch would be found by transformers, and break it.
+    """
     torch = pytest.importorskip("torch", reason="needs PyTorch, as a reference")
+    before, folders = set(sys.modules), filter(None, [os.environ.get("CM3LEON_REFERENCES")])
     # Inception uses none of torchvision's compiled operators, which do not load beside every PyTorch.
-    with mock.patch.object(torch.library, "register_fake", lambda *_, **__: lambda function: function):
+    with (
+        mock.patch.object(sys, "path", [*sys.path, *folders]),
+        mock.patch.object(torch.library, "register_fake", lambda *_, **__: lambda function: function),
+    ):
         pytest.importorskip("torchvision", reason="needs torchvision, of which pytorch-fid is made")
-        return pytest.importorskip(f"pytorch_fid.{module}", reason="needs pytorch-fid, as a reference")
+        reason = "needs pytorch-fid, as a reference"
+        modules = {
+            name: pytest.importorskip(f"pytorch_fid.{name}", reason=reason) for name in ("inception", "fid_score")
+        }
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] == "torchvision":
+            del sys.modules[name]
+    return types.SimpleNamespace(**modules)
 
 
 def reference_network(tensors: dict[str, np.ndarray]):
     """pytorch-fid's whole path from images in 0..1 to pooled features, with these weights in place of a download."""
-    package, torch = pytorch_fid("inception"), pytest.importorskip("torch")
+    package, torch = pytorch_fid().inception, pytest.importorskip("torch")
     state = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
     with mock.patch.object(package, "load_state_dict_from_url", lambda *_, **__: state):
         return package.InceptionV3().eval()

@@ -27,7 +27,7 @@ def test_equals_pytorch_fid(first, second, dim):
     one, other = sample(first, dim, 1), sample(second, dim, 3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected = pytorch_fid("fid_score").calculate_frechet_distance(
+        expected = pytorch_fid().fid_score.calculate_frechet_distance(
             one.mean, one.covariance, other.mean, other.covariance
         )
     found = frechet_distance(one, other)
@@ -52,7 +52,7 @@ def test_the_offset_of_singular_products(monkeypatch):
     np.testing.assert_allclose(
         seen[1], (one.covariance + 1e-6 * np.eye(8)) @ (other.covariance + 1e-6 * np.eye(8)), rtol=1e-12
     )
-    expected = pytorch_fid("fid_score").calculate_frechet_distance(
+    expected = pytorch_fid().fid_score.calculate_frechet_distance(
         one.mean, one.covariance, other.mean, other.covariance
     )
     assert len(seen) == 4 and abs(found - expected) <= 1e-6

@@ -53,6 +53,56 @@ PUBLISHED: dict[str, Published] = {
         "edits.instructpix2pix_source",
         "a folder holds parquet files of original_image, edit_prompt and edited_image, or seeds.json with its folders",
     ),
+    "coco_boxes": Published(
+        "FOLDER",
+        "grounded.coco_boxes_source",
+        "a folder holds instances_*.json, captions_*.json and COCO's pictures",
+        ("instances", "captions", "resolution", "fit", "boxes"),
+    ),
+    "objects365": Published(
+        "FOLDER",
+        "grounded.objects365_source",
+        "a folder holds zhiyuan_objv2_*.json and the pictures",
+        ("instances", "resolution", "fit", "boxes"),
+    ),
+    "openimages": Published(
+        "FOLDER",
+        "openimages.openimages_source",
+        "a folder holds *annotations-bbox.csv, *class-descriptions*.csv and the pictures",
+        ("annotations", "classes", "captions", "resolution", "fit", "boxes"),
+    ),
+    "scienceqa": Published(
+        "FOLDER",
+        "science.scienceqa_source",
+        "a folder holds problems.json and images/SPLIT/ID/image.png, or the Hub's parquet files",
+        ("problems",),
+    ),
+    "image_paragraph": Published(
+        "FOLDER",
+        "paragraphs.image_paragraph_source",
+        "a folder holds paragraphs_v1.json, train_split.json and the like, and Visual Genome's pictures",
+        ("paragraphs", "ids"),
+    ),
+    "localized_narratives": Published(
+        "FOLDER",
+        "narratives.narratives_source",
+        "a folder holds *narratives*.jsonl and the pictures of COCO, Flickr30k, Open Images or ADE20k",
+        ("narratives",),
+    ),
+    "textocr": Published(
+        "FOLDER",
+        "textocr.textocr_source",
+        "a folder holds TextOCR_*.json or cocotext.v2.json, and the pictures",
+        ("annotations", "words"),
+    ),
+}
+
+_CONDITION = (
+    "a folder holds prompt.json with lines of source, target and prompt, or pictures with captions and ?conditions="
+)
+CONDITIONS = ("canny", "segmentation", "hed", "pose", "depth", "normal", "scribble")
+PUBLISHED |= {
+    name: Published("FOLDER", "conditions.condition_source", _CONDITION, ("conditions",)) for name in CONDITIONS
 }
 
 

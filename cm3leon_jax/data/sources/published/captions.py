@@ -36,11 +36,11 @@ def coco_captions_source(request: Request) -> EntrySource:
         return request.source(_of_karpathy(found["images"], request, pictures), pictures)
     if not isinstance(found["annotations"], list):
         raise UserError(f"{path} has 'annotations' that are no list: {request.hint}")
-    names = {row.get("id"): row.get("file_name") for row in found["images"] if isinstance(row, dict)}
+    names = {str(row.get("id")): row.get("file_name") for row in found["images"] if isinstance(row, dict)}
 
     def entries(row: dict[str, Any]) -> Iterator[Entry]:
         id, image = integer(row, "id"), integer(row, "image_id")
-        given = names.get(image)
+        given = names.get(str(image))
         metadata = {"image_id": image, "caption_id": id, "split": request.split}
         wanted = coco_names(image, given if isinstance(given, str) else "")
         yield _entry(str(id), str(image), row, "caption", pictures, wanted, metadata)
@@ -55,8 +55,7 @@ def flickr30k_source(request: Request) -> EntrySource:
     if path.endswith(".json"):
         found = read_object(path, hint=request.hint, images=list)
         return request.source(_of_karpathy(found["images"], request, pictures), pictures)
-    if "split" in request.options:
-        raise UserError(f"{path} has no splits: put Karpathy's dataset_flickr30k.json there, or leave out split=")
+    request.refuse_split(f"files other than Karpathy's, such as {path},")
     return request.source(_of_lines(path, pictures), pictures)
 
 

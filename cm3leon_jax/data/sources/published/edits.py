@@ -18,7 +18,6 @@ from cm3leon_jax.data.sources.published.fields import kept, parse_json, read_lis
 from cm3leon_jax.data.sources.published.pictures import Pictures, check_inside
 from cm3leon_jax.data.sources.published.request import Request
 from cm3leon_jax.data.sources.published.tables import Place, table_source
-from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import as_path
 from cm3leon_jax.runtime.progress import progress
 
@@ -31,8 +30,7 @@ def instructpix2pix_source(request: Request) -> EntrySource | FileSource:
     seeds = as_path(request.where) / "seeds.json"
     if not seeds.exists():
         return _of_tables(request)
-    if "split" in request.options:
-        raise UserError(f"{seeds} has no splits: leave out split=")
+    request.refuse_split("folders with seeds.json")
     pictures = request.pictures()
     listed = progress(read_list(str(seeds), hint=request.hint), label="reading prompts", unit="folders", delay=2.0)
     return request.source((entry for row in listed for entry in _of_folder(row, request.root, pictures)), pictures)

@@ -90,6 +90,11 @@ def _base(name: str) -> str:
     return name.replace("\\", "/").rpartition("/")[2]
 
 
+def names_of_id(image_id: str) -> tuple[str, ...]:
+    """What a picture with this id is called."""
+    return tuple(image_id + suffix for suffix in (".jpg", ".jpeg", ".png"))
+
+
 def coco_names(image_id: int, given: str = "") -> tuple[str, ...]:
     """What COCO calls a picture: as it is given, with its number alone (2017), or with its split before it (2014)."""
     number = f"{image_id:012d}.jpg"

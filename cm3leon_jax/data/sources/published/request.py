@@ -71,6 +71,11 @@ class Request:
         of_file = "" if as_path(self.where).is_dir() else split_of(self.where)
         return self.options.get("split") or of_file or "train"
 
+    def refuse_split(self, what: str) -> None:
+        """`UserError` where a split is named, though there are none."""
+        if "split" in self.options:
+            raise UserError(f"{self.spec}: {what} have no splits: leave out split=")
+
     @functools.cached_property
     def below(self) -> list[str]:
         """Paths of all files below the folder."""

@@ -7,11 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cm3leon_jax.evaluation.metrics.bleu import bleu
-from cm3leon_jax.evaluation.metrics.cider import cider_d
-from cm3leon_jax.evaluation.metrics.rouge import rouge_l
-from cm3leon_jax.evaluation.metrics.score import Score
-from cm3leon_jax.evaluation.metrics.tokenizer import tokenize
+from cm3leon_jax.evaluation.metrics.captions import caption_scores
+from cm3leon_jax.evaluation.metrics.meteor_data import MeteorData, read_meteor_data
 from cm3leon_jax.evaluation.suites.asking import ask
 from cm3leon_jax.evaluation.suites.data import Described, by_picture, drawn
 from cm3leon_jax.evaluation.suites.result import Count, Figure, Shown, SuiteResult, figures_of
@@ -30,26 +27,20 @@ DATA_SETS = {
     "image_paragraph": _Kind("paragraph", "paragraph_tokens"),
 }
 
+METRICS = ("CIDEr-D", "BLEU-4", "ROUGE-L", "METEOR")
+
 
 def captioning(work: Work) -> SuiteResult:
-    """Each of the data sets that are named."""
-    parts = [_captions(work, name, kind) for name, kind in DATA_SETS.items() if getattr(work.config, name)]
+    """Each of the data sets that are named. METEOR is measured where its data are named, too."""
+    config, meteor = work.config, None
+    if config.meteor_jar or config.meteor_paraphrases:
+        meteor = read_meteor_data(config.meteor_jar, config.meteor_paraphrases)  # what is missing is told before asking
+    parts = [_captions(work, name, kind, meteor) for name, kind in DATA_SETS.items() if getattr(config, name)]
     return SuiteResult(
         [figure for part in parts for figure in part.figures],
         {name: count for part in parts for name, count in part.counts.items()},
         [shown for part in parts for shown in part.shown],
     )
-
-
-def caption_scores(captions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Score]:
-    """Texts of N captions and of their references -> CIDEr-D, BLEU-4 and ROUGE-L."""
-    tokens = [tokenize(caption) for caption in captions]
-    of_references = [[tokenize(caption) for caption in of_one] for of_one in references]
-    return {
-        "CIDEr-D": cider_d(tokens, of_references),
-        "BLEU-4": bleu(tokens, of_references)["BLEU-4"],
-        "ROUGE-L": rouge_l(tokens, of_references),
-    }
 
 
 def references_of(examples: Sequence[Described]) -> list[str]:
@@ -61,7 +52,7 @@ def references_of(examples: Sequence[Described]) -> list[str]:
     return found
 
 
-def _captions(work: Work, name: str, kind: _Kind) -> SuiteResult:
+def _captions(work: Work, name: str, kind: _Kind, meteor: MeteorData | None) -> SuiteResult:
     config, data = work.config, work.open(name)
     pictures = drawn(by_picture(data.examples), config.examples, config.seed)
     rows = [{"id": each[0].id, "task": kind.task, "image": str(each[0].place)} for each in pictures]
@@ -72,7 +63,8 @@ def _captions(work: Work, name: str, kind: _Kind) -> SuiteResult:
     answers = ask(work, name, rows, read_image, sampling=work.text_sampling, max_tokens=getattr(config, kind.tokens))
     texts = answers.best_texts()
     references = [references_of(pictures[place]) for place in answers.places]
-    scores = caption_scores(texts, references)
+    every = caption_scores(texts, references, meteor_data=meteor)
+    scores = {metric: every[metric] for metric in METRICS if metric in every}
     figures: list[Figure] = figures_of(name, scores, seed=config.seed, percent=True)
     shown = [
         Shown(

@@ -29,6 +29,7 @@ class SuitesConfig:
     shown: int = 24  # examples on the page
     piece: int = 256  # examples that are finished at once: what is lost at most when the work is stopped
 
+    captions: int = 30_000  # that are drawn, of so many pictures, where `examples` is 0; 0: of all
     samples: int = 8  # pictures of a caption, of which CLIP chooses one (paper, §3.1)
     retrieved: tuple[int, ...] = (0, 1, 2)  # documents before a caption; each number is measured by itself
     network: str = "inception"  # whose features FID compares, or "clip"
@@ -36,6 +37,9 @@ class SuitesConfig:
     statistics: str = ""  # its statistics of the reference pictures (.npz), instead of the data set's pictures
     clip_distances: bool = True  # CLIP-FD and CMMD by the retriever, too
     distance_draws: int = 100  # resamples for the intervals of distances
+
+    meteor_jar: str = ""  # meteor-1.5.jar, and …
+    meteor_paraphrases: str = ""  # … paraphrase-en.gz: METEOR is measured only with both
 
     text_rule: str = "greedy"  # of SamplingConfig: how texts are written
     caption_tokens: int = 64  # of a text, at most
@@ -50,6 +54,7 @@ class SuitesConfig:
 
     def __post_init__(self) -> None:
         least = {"examples": 0, "seed": 0, "shown": 0, "piece": 1, "samples": 1, "distance_draws": 0, "documents": 0}
+        least["captions"] = 0
         least |= dict.fromkeys(("caption_tokens", "paragraph_tokens", "answer_tokens", "explanation_tokens"), 1)
         for name, value in least.items():
             if getattr(self, name) < value:

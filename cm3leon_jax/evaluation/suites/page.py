@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cm3leon_jax.evaluation.suites.result import Shown, SuiteResult
 from cm3leon_jax.pages.page import Part, whole_page
-from cm3leon_jax.pages.pieces import cards, picture, section, table, text
+from cm3leon_jax.pages.pieces import picture, section, table, text
 
 if TYPE_CHECKING:
     from cm3leon_jax.evaluation.suites.writing import About
@@ -45,26 +45,30 @@ def result_page(result: SuiteResult, rows: Sequence[Sequence[str]], head: Sequen
 
 
 def _cards(shown: Sequence[Shown]) -> str:
-    return cards(_card(example) for example in shown)
+    return f'<div class="cards two">{"".join(_card(example) for example in shown)}</div>'
 
 
 def _card(example: Shown) -> str:
-    pictures = "".join(
-        f"<li>{picture(image, label or example.title, largest=_LARGEST)}<p>{text(label)}</p></li>"
-        for label, image in example.pictures
-    )
+    """One picture stands beside the texts, several above them."""
     lines = "".join(f"<p><strong>{text(name)}</strong> {text(said)}</p>" for name, said in example.lines)
-    pictures = f'<ul class="shots">{pictures}</ul>' if pictures else ""
-    return f'<article class="card"><h3>{text(example.title)}</h3>{pictures}{lines}</article>'
+    if len(example.pictures) == 1:
+        ((label, image),) = example.pictures
+        words = f'<p class="note">{text(label)}</p>' if label else ""
+        drawn = picture(image, label or example.title, largest=_LARGEST)
+        return f'<article class="card caption">{drawn}<div><h3>{text(example.title)}</h3>{words}{lines}</div></article>'
+    pictures = "".join(
+        f"<li>{picture(image, label, largest=_LARGEST)}<p>{text(label)}</p></li>" for label, image in example.pictures
+    )
+    return f'<article class="card"><h3>{text(example.title)}</h3><ul class="shots">{pictures}</ul>{lines}</article>'
 
 
 def _counts(result: SuiteResult) -> str:
     rows = []
     for name, count in result.counts.items():
-        rows.append((name, count.source, f"{count.scored:,}", ""))
+        rows.append((name, count.source, f"{count.scored:,}"))
         for what, reasons in (("left out", count.left_out), ("not answered", count.unanswered)):
-            rows += [(what, reason, f"{number:,}", "") for reason, number in sorted(reasons.items())]
-    return table(("data set", "source or reason", "examples", ""), rows, caption="What was scored, and what was not")
+            rows += [(what, reason, f"{number:,}") for reason, number in sorted(reasons.items())]
+    return table(("data set", "source or reason", "examples"), rows, caption="What was scored, and what was not")
 
 
 def _list(lines: Sequence[str]) -> str:

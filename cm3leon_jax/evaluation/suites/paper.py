@@ -66,7 +66,7 @@ def write_paper(directory: Path, results: Mapping[str, Mapping[str, Any]], confi
         Part(
             f"table{number}",
             f"Table {number}",
-            section(f"table{number}", each.title, "", table(each.head, each.rows, caption=each.title)),
+            section(f"table{number}", each.title, "", table(each.head, each.rows, caption="Ours with 95% intervals")),
         )
         for number, each in enumerate(tables, start=1)
     ]

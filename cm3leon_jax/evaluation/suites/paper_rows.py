@@ -18,7 +18,7 @@ class DrawnRow(NamedTuple):
     """Table 1: zero-shot FID on 30,000 captions of MS-COCO."""
 
     model: str
-    documents: int | None  # retrieved; None where nothing is retrieved by the model's design
+    documents: int | None  # that CM3Leon retrieves; None: another model
     fid: float
 
 
@@ -32,7 +32,7 @@ class Task(NamedTuple):
 
 
 DRAWN = (
-    DrawnRow("RA-CM3", 2, 15.70),
+    DrawnRow("RA-CM3", None, 15.70),
     DrawnRow("Stable Diffusion", None, 12.60),
     DrawnRow("KNN-Diffusion", None, 12.50),
     DrawnRow("MUSE", None, 7.88),

@@ -80,8 +80,7 @@ def question_of(example: Described, spec: str) -> Question:
             f"example {example.id} of {spec} lacks answer (a number), subject or grade in its metadata; name ScienceQA "
             "in its published form"
         )
-    context = str(example.fields("science", spec).get("context", ""))
-    return Question(answer, subject, int(grade[1]), has_text=bool(context.strip()), has_image=True)
+    return Question(answer, subject, int(grade[1]), has_text=bool(metadata.get("has_hint")), has_image=True)
 
 
 def options_of(example: Described, spec: str) -> Sequence[str]:

@@ -38,7 +38,7 @@ SUITES: dict[str, Suite] = {
         "suites.captioning.captioning",
         "captions of pictures, against people's",
         ("coco_captions", "flickr30k", "image_paragraph"),
-        reads=("text_rule", "caption_tokens", "paragraph_tokens"),
+        reads=("text_rule", "caption_tokens", "paragraph_tokens", "meteor_jar", "meteor_paraphrases"),
     ),
     "text_to_image": Suite(
         "suites.text_to_image.text_to_image",
@@ -46,7 +46,7 @@ SUITES: dict[str, Suite] = {
         ("text_to_image",),
         takes=("retriever", "prepared"),
         reads=(
-            *("samples", "retrieved", "network", "network_weights", "statistics"),
+            *("captions", "samples", "retrieved", "network", "network_weights", "statistics"),
             *("clip_distances", "distance_draws"),
         ),
     ),

@@ -32,7 +32,7 @@ def text_to_image(work: Work) -> SuiteResult:
     similarity to their captions, for each number of documents in `SuitesConfig.retrieved`."""
     config, data = work.config, work.open(NAME)
     _check_documents(work)
-    captions = one_caption_each(data.examples, config.examples, config.seed)
+    captions = one_caption_each(data.examples, config.examples or config.captions, config.seed)
     comparing = _Comparing(work, data, captions)  # what is wrong with weights or statistics is told before drawing
     rows = [{"id": each.id, "prompt": each.caption} for each in captions]
     figures: list[Figure] = []

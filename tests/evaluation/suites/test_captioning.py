@@ -5,8 +5,11 @@ from stand_ins import Told, level, pairs_folder, picture, work_in, write
 from tiny_generator import tiny_generator
 
 from cm3leon_jax.evaluation.metrics.bleu import bleu
+from cm3leon_jax.evaluation.metrics.captions import caption_scores
 from cm3leon_jax.evaluation.metrics.cider import cider_d
+from cm3leon_jax.evaluation.metrics.score import mean_score
 from cm3leon_jax.evaluation.metrics.tokenizer import tokenize
+from cm3leon_jax.evaluation.suites import captioning as suite
 from cm3leon_jax.evaluation.suites.captioning import captioning
 from cm3leon_jax.runtime.errors import UserError
 
@@ -54,6 +57,19 @@ def test_several_data_sets_and_other_sources(coco, tmp_path):
 def test_a_tiny_model_end_to_end(coco, tmp_path):
     result = captioning(work_in(tmp_path / "out", tiny_generator(), coco_captions=coco, caption_tokens=4))
     assert result.counts["coco_captions"].scored == 3
+
+
+def test_meteor_where_its_data_are_named(coco, tmp_path, monkeypatch):
+    generator = Told(lambda *_: ["a cat"])
+    work = work_in(tmp_path / "out", generator, coco_captions=coco, meteor_jar="m.jar", meteor_paraphrases="p.gz")
+    with pytest.raises(UserError, match=r"p\.gz is not there"):
+        captioning(work)
+    assert not generator.asked
+    monkeypatch.setattr(suite, "read_meteor_data", lambda *paths: paths)
+    scores = caption_scores(["a"] * 3, [["a"]] * 3)
+    monkeypatch.setattr(suite, "caption_scores", lambda *_, meteor_data: {**scores, "METEOR": mean_score([0.3] * 3)})
+    last = captioning(work).figures[-1]
+    assert last.name == "METEOR" and last.value == pytest.approx(0.3)
 
 
 def test_nothing_held_out(tmp_path):

@@ -5,56 +5,44 @@ import dataclasses
 import numpy as np
 import pytest
 import tiny_generator
-from stand_ins import Told, level, work_in
+from stand_ins import Told, level, pairs_folder, picture, work_in, write
 
-from cm3leon_jax.data.sources.instructions import instruction, instruction_example
-from cm3leon_jax.evaluation.suites.data import DataSet
 from cm3leon_jax.evaluation.suites.scienceqa import evaluate_scienceqa
 from cm3leon_jax.runtime.errors import UserError
 
-QUESTIONS = [  # right option, subject, grade, context
+QUESTIONS = [  # right option, subject, grade, hint
     (0, "natural science", "grade2", "ab"),
     (1, "social science", "grade8", ""),
-    (1, "language science", 12, ""),
+    (1, "language science", "grade12", ""),
 ]
 
 
-class Split:
-    fingerprint = "f"
-
-    def __init__(self, examples):
-        self._examples = examples
-
-    def __len__(self):
-        return len(self._examples)
-
-    def __getitem__(self, index):
-        return self._examples[index]
+@pytest.fixture
+def source(tmp_path):
+    return written(tmp_path / "science")
 
 
-def science(**changed):
-    examples = []
-    for number, (right, subject, grade, context) in enumerate(QUESTIONS):
-        said = instruction("science", question=f"q{number}", choices="(A) x (B) y", context=context, answer="x", explanation="e")  # fmt: skip # noqa: E501
-        metadata = {"answer": right, "subject": subject, "grade": grade, "choices": ["x", "y"]} | changed
-        examples.append(instruction_example(f"s{number}", said, [np.full((8, 8, 3), 10 * number, np.uint8)], metadata))
-    return DataSet("scienceqa:here", [Split(examples)])
+def written(folder, **changed):
+    """ScienceQA's file with `changed` in each of its problems, and a problem without a picture."""
+    problems = {"99": {"question": "q", "choices": ["x", "y"], "answer": 0, "image": None, "split": "test"}}
+    for number, (right, subject, grade, hint) in enumerate(QUESTIONS):
+        picture(folder / "images" / "test" / str(number) / "image.png", 10 * number)
+        problems[str(number)] = {
+            "question": f"q{number}", "choices": ["x", "y"], "answer": right, "hint": hint, "image": "image.png",
+            "subject": subject, "grade": grade, "solution": "e", "split": "test",
+        } | changed  # fmt: skip
+    write(folder / "problems.json", problems)
+    return f"scienceqa:{folder}?split=test"
 
 
-def work_on(directory, generator, data, **settings):
-    work = work_in(directory, generator, scienceqa="scienceqa:here", **settings)
-    work.data["scienceqa"] = data
-    return work
-
-
-def test_figures_for_known_answers(tmp_path):
+def test_figures_for_known_answers(source, tmp_path):
     def answer(request, _):
         explained = sum(not isinstance(part, str | np.ndarray) for part in request.parts) == 2
         if explained:
             return ["because", ["(A)", "(B)", "y"][round(level(request) / 10)]]
         return [["(A)", "(A)", "no idea"][round(level(request) / 10)]]
 
-    result = evaluate_scienceqa(work_on(tmp_path, Told(answer), science(), explanation_tokens=7))
+    result = evaluate_scienceqa(work_in(tmp_path, Told(answer), scienceqa=source, explanation_tokens=7))
     found = {(each.data, each.name): each.value for each in result.figures}
     assert found["without explanation", "Avg"] == pytest.approx(1 / 3)
     assert found["without explanation", "names no option"] == pytest.approx(1 / 3)
@@ -64,20 +52,22 @@ def test_figures_for_known_answers(tmp_path):
     assert ("with explanation", "because / (B)") in result.shown[1].lines and ("right", "y") in result.shown[1].lines
 
 
-def test_a_tiny_model_end_to_end(tmp_path, monkeypatch):
+def test_a_tiny_model_end_to_end(source, tmp_path, monkeypatch):
     monkeypatch.setattr(tiny_generator, "CONFIG", dataclasses.replace(tiny_generator.CONFIG, max_length=160))
     settings = {"answer_tokens": 2, "explanation_tokens": 2, "examples": 2}
-    result = evaluate_scienceqa(work_on(tmp_path, tiny_generator.tiny_generator(), science(), **settings))
+    result = evaluate_scienceqa(work_in(tmp_path, tiny_generator.tiny_generator(), scienceqa=source, **settings))
     assert {each.data for each in result.figures} == {"without explanation", "with explanation"}
     assert result.counts["scienceqa"].scored == 2
 
 
 def test_metadata_of_another_form(tmp_path):
-    generator = Told(lambda *_: ["(A)"])
     for changed, words in (
-        ({"answer": 2}, "lacks answer"),
-        ({"grade": "first"}, "lacks"),
-        ({"choices": []}, "choices"),
+        ({"grade": "first"}, "lacks answer .a number., subject or grade"),
+        ({"subject": 3}, "lacks"),
     ):
         with pytest.raises(UserError, match=words):
-            evaluate_scienceqa(work_on(tmp_path, generator, science(**changed)))
+            source = written(tmp_path / "science", **changed)
+            evaluate_scienceqa(work_in(tmp_path / "out", Told(lambda *_: ["(A)"]), scienceqa=source))
+    pairs = pairs_folder(tmp_path / "pairs", [["a"]] * 30)
+    with pytest.raises(UserError, match="has no list of choices"):
+        evaluate_scienceqa(work_in(tmp_path / "out", Told(lambda *_: ["(A)"]), scienceqa=pairs, split="train"))

@@ -25,8 +25,8 @@ _NAMES = ("task", "examples")
 
 
 def scenes_source(where: str, held_out: HeldOut) -> Source:
-    """ "DATA_DIR", or "DATA_DIR?task=NAME&examples=N": a task of `scenes.tasks.makers.MAKERS`, of the first N scenes of
-    the split "train" and of all that are held out. Scenes come with their own splits. Raises `UserError`."""
+    """ "DATA_DIR", or "DATA_DIR?task=NAME&examples=N": a task of `scenes.tasks.makers.MAKERS`, of at most the first N
+    scenes of the split "train" and of all that are held out. Scenes come with their own splits. Raises `UserError`."""
     del held_out
     path, _, query = where.partition("?")
     given = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
@@ -53,8 +53,6 @@ class ScenesTaskSource:
         self._scenes = ScenesSource(path)
         self._config = scenes_config(path)
         self._kind = INTERLEAVED if len(find_task(task).images) > 1 else PAIRS
-        if examples and examples > self._config.train:
-            raise UserError(f"{self.name}: the split train has {self._config.train} scenes; ask for no more examples")
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -64,8 +62,8 @@ class ScenesTaskSource:
         require_split(self, name)
         split = name.partition(".")[0]
         count = self._config.count(split) if name == split_name(split, self._kind) else 0
-        if split == "train" and count and self._examples:
-            count = self._examples
+        if split == "train" and self._examples:
+            count = min(count, self._examples)
         return ScenesTaskSplit(self._scenes.split(split), split, count, self._task, self._config)
 
     def shards(self, examples: int) -> list[SplitShard]:

@@ -83,6 +83,8 @@ def _settings(suite: Suite, work: Work) -> dict[str, Any]:
     fields = dataclasses.asdict(work.config)
     chosen = {name: fields[name] for name in (*suite.data, *suite.reads, *_OF_ALL)}
     chosen = {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
+    if "source" in (*suite.needs, *suite.takes):
+        chosen["source"] = work.models.options["source"]
     return chosen | {"sampling": dataclasses.asdict(work.sampling), "split": work.split}
 
 

@@ -6,22 +6,16 @@ One caption of each picture is asked, with each number of retrieved documents; o
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import PIL.Image
 
-from cm3leon_jax.evaluation.fid.distances import Distance, DistanceConfig, distances
-from cm3leon_jax.evaluation.fid.features import statistics_of
-from cm3leon_jax.evaluation.fid.networks import FeatureNetwork, clip_features, load_network
-from cm3leon_jax.evaluation.fid.statistics import FeatureStatistics, Origin
-from cm3leon_jax.evaluation.fid.statistics_files import load_statistics, save_statistics
 from cm3leon_jax.evaluation.metrics.score import mean_score
 from cm3leon_jax.evaluation.suites.asking import Answers, ask
+from cm3leon_jax.evaluation.suites.comparing import Comparing, read_pictures
 from cm3leon_jax.evaluation.suites.data import DataSet, Described, by_picture, drawn
 from cm3leon_jax.evaluation.suites.result import Count, Figure, Shown, SuiteResult
 from cm3leon_jax.evaluation.suites.work import Work
-from cm3leon_jax.runtime import hosts
 from cm3leon_jax.runtime.errors import UserError
 
 NAME = "text_to_image"
@@ -33,7 +27,7 @@ def text_to_image(work: Work) -> SuiteResult:
     config, data = work.config, work.open(NAME)
     _check_documents(work)
     captions = one_caption_each(data.examples, config.examples or config.captions, config.seed)
-    comparing = _Comparing(work, data, captions)  # what is wrong with weights or statistics is told before drawing
+    comparing = Comparing(work, data, captions)  # what is wrong with weights or statistics is told before drawing
     rows = [{"id": each.id, "prompt": each.caption} for each in captions]
     figures: list[Figure] = []
     answered: dict[int, Answers] = {}
@@ -75,61 +69,6 @@ def documents(count: int) -> str:
     return f"{count} retrieved document{'' if count == 1 else 's'}"
 
 
-class _Comparing:
-    """The reference pictures, and the networks by which drawn ones are compared with them."""
-
-    def __init__(self, work: Work, data: DataSet, captions: Sequence[Described]):
-        self._work, self._data, self._captions = work, data, captions
-        config = work.config
-        if not config.network_weights:
-            raise UserError(
-                f"pictures are compared by the network {config.network!r}; set SuitesConfig.network_weights to its "
-                "weights (docs/evaluation.md)"
-            )
-        self._resolution = work.models.generator.image_tokenizer.resolution
-        self._network = load_network(config.network, config.network_weights)
-        self._statistics: FeatureStatistics | None = None
-        if config.statistics:
-            self._statistics = load_statistics(config.statistics)
-            size = (self._resolution, self._resolution)
-            self._statistics.origin.check_comparable(Origin(self._network.name, self._network.fingerprint, size))
-        self._config = DistanceConfig(draws=config.distance_draws, seed=config.seed)
-        self.notes = [
-            f"{config.network} with weights {self._network.fingerprint}, pictures of {self._resolution} pixels a side; "
-            f"references: {config.statistics or f'the {len(captions):,} pictures of the captions'}"
-        ]
-
-    def distances(self, files: Sequence[pathlib.Path]) -> list[Distance]:
-        """Of the pictures in these files to the references, by each network."""
-        counts = len(self._captions), len(files)
-        found = distances(self._references(), _read(files), self._network, self._config, counts=counts)
-        retriever = self._work.models.retriever
-        if self._work.config.clip_distances and retriever is not None:
-            network: FeatureNetwork = clip_features(retriever)
-            if network.fingerprint != self._network.fingerprint:
-                found += distances(self._pictures(), _read(files), network, self._config, counts=counts)
-        return found
-
-    def _references(self) -> FeatureStatistics | Iterator[np.ndarray]:
-        """Statistics that were given, or that are made once and kept for the next number of documents; pictures where a
-        distance needs all features."""
-        if self._statistics is None and self._network.name == "clip":
-            return self._pictures()
-        if self._statistics is None:
-            path = self._work.directory / f"references_{self._network.name}.npz"
-            if not path.exists():
-                found = statistics_of(self._pictures(), self._network, label="references", total=len(self._captions))
-                if hosts.is_first():
-                    save_statistics(path, found)
-                self._statistics = found
-            else:
-                self._statistics = load_statistics(path)
-        return self._statistics
-
-    def _pictures(self) -> Iterator[np.ndarray]:
-        return (self._data.image(each.place, self._resolution) for each in self._captions)
-
-
 def _check_documents(work: Work) -> None:
     if max(work.config.retrieved) and work.models.generator.library is None:
         raise UserError(
@@ -153,18 +92,6 @@ def _file(work: Work, count: int, row: dict) -> pathlib.Path:
     return work.directory / f"drawn_{count}" / row["answers"][0]["images"][0]
 
 
-def _read(files: Sequence[pathlib.Path]) -> Iterator[np.ndarray]:
-    for file in files:
-        try:
-            with PIL.Image.open(file) as image:
-                yield np.asarray(image.convert("RGB"))
-        except OSError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"the drawn picture {file} cannot be read ({reason}); remove its folder to draw anew"
-            ) from None
-
-
 def _shown(work: Work, data: DataSet, captions: Sequence[Described], answered: dict[int, Answers]) -> list[Shown]:
     by_count = {count: dict(zip(a.places, a.rows, strict=True)) for count, a in answered.items()}
     everywhere = [place for place in range(len(captions)) if all(place in rows for rows in by_count.values())]
@@ -172,7 +99,7 @@ def _shown(work: Work, data: DataSet, captions: Sequence[Described], answered: d
     shown = []
     for place in everywhere[: work.config.shown]:
         files = [_file(work, count, rows[place]) for count, rows in by_count.items()]
-        pictures = list(zip(map(documents, by_count), _read(files), strict=True))
+        pictures = list(zip(map(documents, by_count), read_pictures(files), strict=True))
         pictures.append(("the real one", data.image(captions[place].place, resolution)))
         shown.append(Shown(captions[place].caption, pictures, []))
     return shown

@@ -8,6 +8,7 @@ from tiny_generator import tiny_generator
 from cm3leon_jax.evaluation.fid.distances import DistanceConfig, distances
 from cm3leon_jax.evaluation.fid.statistics import FeatureStatistics, Origin
 from cm3leon_jax.evaluation.fid.statistics_files import save_statistics
+from cm3leon_jax.evaluation.suites import comparing
 from cm3leon_jax.evaluation.suites import text_to_image as suite
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.sampling.rules import SamplingConfig
@@ -26,7 +27,7 @@ class Corners:
 
 @pytest.fixture(autouse=True)
 def network(monkeypatch):
-    monkeypatch.setattr(suite, "load_network", lambda name, weights: Corners())
+    monkeypatch.setattr(comparing, "load_network", lambda name, weights: Corners())
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ _CONFIGS = {
     "SamplingConfig": "sampling.rules",
     "PrecisionConfig": "sampling.weights",
     "EvaluationConfig": "evaluation.config",
+    "SuitesConfig": "evaluation.suites.config",
 }
 
 

@@ -74,6 +74,15 @@ def test_every_combination(hardware):
             assert found["StepConfig"].per_device_batch_size > 0
 
 
+def test_the_settings_of_the_papers_tables():
+    gin.clear_config()
+    gin.parse_config_files_and_bindings(["runs/evaluate_paper.gin"], [])
+    with gin.config_scope("evaluate"):
+        suites, sampling = gin.get_configurable("SuitesConfig")(), gin.get_configurable("SamplingConfig")()
+    assert (suites.captions, suites.samples, suites.retrieved, suites.network) == (30_000, 8, (0, 1, 2), "inception")
+    assert sampling.rule == "mixed" and suites.examples == 0
+
+
 def test_a_run_is_swapped_by_naming_other_files():
     names = {path.stem for path in pathlib.Path(GIN_CONFIGS / "hardware").glob("v*_*.gin")}
     assert {"v4_32", "v5e_256", "v5p_256", "v6e_256", "v5p_256_x2"} <= names

@@ -94,6 +94,39 @@ def test_the_whole_recipe(run, capsys):
     assert run("sample", *asked, **sampling, samples=3, output="answered") == 2
     assert "made with other settings" in capsys.readouterr().err
 
+    # Suites on the user's data; one that is finished is not run again.
+    evaluation = sampling | {"directory": "evaluation"}
+    named = ["--gin.SuitesConfig.coco_captions=folder:images", "--gin.SuitesConfig.text_to_image=folder:images"]
+    named += ["--gin.SuitesConfig.retrieval=folder:images", "--gin.SuitesConfig.network=clip"]
+    named += ["--gin.SuitesConfig.network_weights=retriever/model", "--gin.SuitesConfig.retrieved=(0, 1)"]
+    named += ["--gin.SuitesConfig.examples=3", "--gin.SuitesConfig.samples=2", "--gin.SuitesConfig.caption_tokens=8"]
+    for suite, split in (("paper", "train"), ("retrieval", "train"), ("perplexity", "validation")):
+        assert run("evaluate", *named, "--suite", suite, **evaluation, split=split) == 0
+    printed = capsys.readouterr().out
+    assert "| MS-COCO, CIDEr | 61.6 | 79.4 |" in printed and "VQA2 (theirs: test-dev), accuracy: set" in printed
+    found = {
+        name: {(each["data"], each["name"]) for each in json.loads((root / name).read_text())["figures"]}
+        for name in (f"evaluation/{suite}/result.json" for suite in ("text_to_image", "retrieval", "perplexity"))
+    }
+    drawn, retrieved, perplexities = found.values()
+    assert {("1 retrieved document", "CLIP-FD"), ("0 retrieved documents", "CMMD")} <= drawn
+    assert ("memory bank", "R@10 of exact search") in retrieved
+    assert ("1 retrieved document", "perplexity, images") in perplexities
+    assert all((root / f"evaluation/{suite}/result.html").exists() for suite in ("paper", "captioning"))
+    assert run("evaluate", *named, "--suite", "paper", **evaluation, split="train") == 0
+    assert "evaluation/captioning is finished; nothing to do" in capsys.readouterr().out
+    for wrong, words in (
+        (["--suite", "vqa"], "unknown suite 'vqa'; there are scenes, vqa2"),
+        (["--suite", "vqa2"], "needs a data set; name its source: --gin.SuitesConfig.vqa2=SOURCE"),
+        (
+            ["--suite", "captioning", "--split", "train", *named, "--gin.SuitesConfig.caption_tokens=9"],
+            "other settings",
+        ),
+    ):
+        assert run("evaluate", *wrong, **evaluation) == 2
+        error = capsys.readouterr().err
+        assert words in error and error.count("cm3leon:") == 1
+
     # The page about a run is made of whatever is there.
     assert run("report", directory=".") == 0
     assert (root / "report.html").stat().st_size > 10_000

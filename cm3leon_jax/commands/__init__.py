@@ -33,7 +33,11 @@ COMMANDS = {
     "serve": Command("serve:serve", "a web page to draw, edit, fill in and describe pictures on"),
     "export": Command("export:export", "the decoder and its tokenizers for Hugging Face, Orbax or StableHLO"),
     "import": Command("import_model:import_model", "a decoder, VQGAN (image tokenizer) or CLIP (retriever) of others"),
-    "evaluate": Command("evaluate:evaluate", "exact scores on held-out scenes"),
+    "evaluate": Command(
+        "evaluate:evaluate",
+        "scores on held-out scenes, and on the data sets of the paper's tables",
+        many_processes=True,
+    ),
     "report": Command("report:report", "one self-contained page about a run"),
     "demo": Command("demo:demo", "the whole recipe on the embedded data, ending in a report"),
 }

@@ -3,26 +3,81 @@
 from __future__ import annotations
 
 from cm3leon_jax.evaluation.config import EvaluationConfig
+from cm3leon_jax.evaluation.suites.config import SuitesConfig
+from cm3leon_jax.model.partitioning import AxisRules, MeshConfig
+from cm3leon_jax.runtime.errors import UserError, check_at_least
 from cm3leon_jax.sampling.rules import SamplingConfig
 from cm3leon_jax.sampling.weights import PrecisionConfig
 
+SCENES = "scenes"
+
 
 def evaluate(
-    source: str,
-    decoder: str,
-    prepared: str,
-    text_tokenizer: str,
-    image_tokenizer: str,
-    retriever: str,
     directory: str,
     sampling: SamplingConfig,
     precision: PrecisionConfig,
+    mesh: MeshConfig,
+    rules: AxisRules,
     config: EvaluationConfig,
+    suites: SuitesConfig,
+    suite: str = SCENES,
+    source: str = "",
+    decoder: str = "",
+    prepared: str = "",
+    text_tokenizer: str = "",
+    image_tokenizer: str = "",
+    retriever: str = "",
     split: str = "test",
+    batch_size: int = 64,
 ) -> None:
-    """Draws and captions held-out scenes of SOURCE and scores them exactly -> DIRECTORY/results.json and a gallery.
+    """--suite scenes (the default) draws and captions held-out scenes of SOURCE and scores them exactly ->
+    DIRECTORY/results.json and a gallery. The four rules share the settings of SamplingConfig: each reads those that are
+    its own.
 
-    The four rules share the settings of SamplingConfig: each reads those that are its own."""
+    Any other --suite NAME measures on data sets that SuitesConfig names -> DIRECTORY/NAME/result.json, result.md and
+    result.html (docs/evaluation.md). Stopped, the same command continues; several processes share the work. --suite
+    paper runs all whose data are named, and prints our row of the paper's tables beside the published ones."""
+    from cm3leon_jax.evaluation.suites.table import PAPER, SUITES
+    from cm3leon_jax.runtime import hosts
+
+    options = {"source": source, "decoder": decoder, "prepared": prepared, "retriever": retriever}
+    options |= {"text_tokenizer": text_tokenizer, "image_tokenizer": image_tokenizer}
+    check_at_least(1, batch_size=batch_size)
+    if suite == SCENES:
+        missing = [name for name, value in options.items() if not value]
+        if missing:
+            raise UserError(f"evaluate needs --{missing[0]} VALUE (or evaluate.{missing[0]} = VALUE in a gin file)")
+        if hosts.count() > 1:
+            raise UserError("suite scenes is the work of one process; start one")
+        _evaluate_scenes(directory, options, sampling, precision, config, split)
+        return
+    if suite not in (*SUITES, PAPER):
+        raise UserError(f"unknown suite {suite!r}; there are {', '.join((SCENES, *SUITES, PAPER))}")
+
+    from cm3leon_jax.commands.evaluate_suites import evaluate_paper, evaluate_suite
+    from cm3leon_jax.evaluation.suites.work import Models
+    from cm3leon_jax.model.partitioning import local_partitioning
+
+    # Each of several processes draws on its own devices.
+    models = Models(options, local_partitioning(mesh, rules), precision=precision, batch_size=batch_size)
+
+    def run(name: str) -> None:
+        evaluate_suite(name, directory, suites, sampling, precision, models, split)
+
+    if suite == PAPER:
+        evaluate_paper(directory, suites, run)
+    else:
+        run(suite)
+
+
+def _evaluate_scenes(
+    directory: str,
+    options: dict[str, str],
+    sampling: SamplingConfig,
+    precision: PrecisionConfig,
+    config: EvaluationConfig,
+    split: str,
+) -> None:
     import dataclasses
 
     from cm3leon_jax.commands.stage import run_stage
@@ -36,11 +91,17 @@ def evaluate(
     from cm3leon_jax.runtime.model_folder import model_fingerprint
     from cm3leon_jax.sampling.pipeline import Generator
 
+    source, decoder, prepared = options["source"], options["decoder"], options["prepared"]
     data = PreparedData(prepared)
 
     def work() -> None:
         generator = Generator.load(
-            decoder, text_tokenizer, image_tokenizer, retriever=retriever, prepared=prepared, precision=precision
+            decoder,
+            options["text_tokenizer"],
+            options["image_tokenizer"],
+            retriever=options["retriever"],
+            prepared=prepared,
+            precision=precision,
         )
         tokenizer = generator.image_tokenizer
         examples = held_out_scenes(open_source(source).split(split), config.examples, tokenizer.resolution)

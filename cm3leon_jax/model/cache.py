@@ -107,6 +107,23 @@ def prefill(
     What is shared is not among the tokens. Positions are counted from 0, or behind what is shared, if they are not
     given. The cache may hold anything before; its slots from P on are free afterwards.
     """
+    hidden_BxPxD, cache = read(
+        params, cache, tokens_BxP, lengths_B, config=config, positions_BxP=positions_BxP, partitioning=partitioning
+    )
+    return jnp.take_along_axis(hidden_BxPxD, (lengths_B - 1)[:, None, None], axis=1)[:, 0], cache
+
+
+def read(
+    params: Params,
+    cache: Cache,
+    tokens_BxP: jax.Array,
+    lengths_B: jax.Array,
+    *,
+    config: DecoderConfig,
+    positions_BxP: jax.Array | None = None,
+    partitioning: Partitioning = UNPARTITIONED,
+) -> tuple[jax.Array, Cache]:
+    """`prefill` with the hidden states at all tokens, [B, P, D]."""
     batch, padded = tokens_BxP.shape
     shared = cache["shared"]
 
@@ -127,7 +144,7 @@ def prefill(
     )
     used = jnp.full((), padded, jnp.int32)
     filled = {"keys": keys, "values": values, "lengths": lengths_B.astype(jnp.int32), "prompt": used, "used": used}
-    return jnp.take_along_axis(hidden_BxPxD, (lengths_B - 1)[:, None, None], axis=1)[:, 0], cache | filled
+    return hidden_BxPxD, cache | filled
 
 
 def decode_step(

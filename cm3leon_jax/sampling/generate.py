@@ -17,6 +17,7 @@ from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.progress import progress
 from cm3leon_jax.sampling import loop
 from cm3leon_jax.sampling.batches import Job, batches
+from cm3leon_jax.sampling.likelihood import Question, answer_logprobs, batch_of, question_of, shape_of
 from cm3leon_jax.sampling.loop import Batch
 from cm3leon_jax.sampling.prompts import Prompt
 from cm3leon_jax.sampling.rules import SamplingConfig
@@ -142,6 +143,35 @@ class Engine:
             [] if index in given_up else sorted(found, key=lambda generation: generation.sample)
             for index, found in enumerate(results)
         ]
+
+    def question(self, prompt: Prompt, candidates: Sequence[np.ndarray]) -> Question:
+        """A prompt with one hole, for a text, and what may stand there, ids [T] each. Raises `UserError` as
+        `likelihood.question_of` does."""
+        return question_of(prompt, candidates, self.vocabulary, self.config)
+
+    def logprobs(self, questions: Sequence[Question], *, bar: Any = None) -> list[np.ndarray]:
+        """For each question the log-probability of each of its candidates in the hole: float32 [candidates], nats
+        (`likelihood.answer_logprobs`). About `batch_size` candidates are read at once. `bar` is moved on by questions.
+        """
+        if not questions:
+            return []
+        shape, shards = shape_of(questions, self.config), self.partitioning.batch_shards
+        groups = -(-min(len(questions), max(1, self.batch_size // shape[1])) // shards) * shards
+        found: list[np.ndarray] = []
+        for first in range(0, len(questions), groups):
+            some = questions[first : first + groups]
+            scores_GxC = answer_logprobs(
+                self._params,
+                self._put(batch_of(some, groups, shape, self.vocabulary, self.config)),
+                config=self.config,
+                dtype=self.precision.cache_dtype,
+                partitioning=self.partitioning,
+            )
+            rows = zip(np.asarray(scores_GxC), some, strict=False)
+            found += [row[: len(question.candidates)] for row, question in rows]
+            if bar is not None:
+                bar.update(len(some))
+        return found
 
     def _run(
         self, jobs: list[Job], batch: Batch, given_up: set[int], watch: Watch | None, every: int

@@ -20,6 +20,7 @@ from cm3leon_jax.sampling import best_of, prompts
 from cm3leon_jax.sampling.answers import Drawn, ranked
 from cm3leon_jax.sampling.generate import Engine, Generation, Watch
 from cm3leon_jax.sampling.library import Library, RetrievedDocument
+from cm3leon_jax.sampling.likelihood import Question
 from cm3leon_jax.sampling.parts import Part, codes_of, decode_with_holes, prompt_of
 from cm3leon_jax.sampling.prompts import Prompt
 from cm3leon_jax.sampling.requests import Request, with_codes
@@ -169,6 +170,15 @@ class Generator:
         return self._engine.draw(
             asked, samplings or SamplingConfig(), samples=samples, label=label, bar=bar, watch=watch, every=every
         )
+
+    def question(self, asked: Prompt, answers: Sequence[str]) -> Question:
+        """A prompt with one hole, for a text, and texts that may stand there, each encoded on its own as in training.
+        Raises `UserError` as `likelihood.question_of` does."""
+        return self._engine.question(asked, [self.text_tokenizer.encode(answer) for answer in answers])
+
+    def logprobs(self, questions: Sequence[Question], *, bar: Any = None) -> list[np.ndarray]:
+        """How probable each answer of each question is: float32 [answers], nats (`Engine.logprobs`)."""
+        return self._engine.logprobs(questions, bar=bar)
 
     def pictures(self, generations: Sequence[Generation]) -> np.ndarray:
         """The last document's picture of each, uint8 [N, R, R, 3]; what is missing of unfinished ones is grey."""

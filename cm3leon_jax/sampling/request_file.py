@@ -1,8 +1,7 @@
-"""Many requests: answered piece by piece, by several processes in turn, and continued where they stopped.
+"""Many requests: answered piece by piece (`pieces.py`), by several processes in turn, continued where they stopped.
 
-A piece is a run of lines of the file. Its pictures are written first and then its results, as one file that is there
-whole or not at all, so a piece is either finished or done again. Which process answers it changes nothing: a result
-depends on the request and its seed.
+A piece's pictures are written first and then its results. Which process answers it changes nothing: a result depends on
+the request and its seed.
 """
 
 from __future__ import annotations
@@ -18,13 +17,12 @@ import PIL.Image
 
 from cm3leon_jax.runtime import hosts
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import Path, local_path, open_to_read, read_json_lines, write_json_lines, written_aside
+from cm3leon_jax.runtime.files import Path, local_path, open_to_read, read_json_lines, written_aside
 from cm3leon_jax.runtime.progress import progress
 from cm3leon_jax.sampling.answers import Drawn
+from cm3leon_jax.sampling.pieces import RESULTS_FILE, Pieces
 from cm3leon_jax.sampling.pipeline import Generator
 from cm3leon_jax.sampling.requests import Request, RequestReader
-
-RESULTS_FILE = "results.jsonl"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +59,14 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
 
 
 def answer_file(
-    generator: Generator, reader: RequestReader, rows: Sequence[dict[str, Any]], out: Path, *, piece: int, keep: int
+    generator: Generator,
+    reader: RequestReader,
+    rows: Sequence[dict[str, Any]],
+    out: Path,
+    *,
+    piece: int,
+    keep: int,
+    label: str = "drawing",
 ) -> Speed:
     """Answers the requests of `rows` into the folder `out`: pictures, and `results.jsonl` at the end.
 
@@ -69,26 +74,23 @@ def answer_file(
     answered has an `error` in its result.
     """
     out = local_path(out)
-    count = -(-len(rows) // piece)
-    numbered = list(enumerate(rows))
-    own = {
-        number: numbered[number * piece : (number + 1) * piece] for number in range(hosts.index(), count, hosts.count())
-    }
-    due = {number: some for number, some in own.items() if not _piece_file(out, number).exists()}
-    wanted, left = (sum(_samples(row, reader) for some in all_.values() for _, row in some) for all_ in (own, due))
+    pieces = Pieces(out, len(rows), piece)
+    due = pieces.due
+    wanted, left = (
+        sum(_samples(rows[place], reader) for some in each.values() for place in some) for each in (pieces.own, due)
+    )
     started, drawn = time.perf_counter(), 0
-    with progress(label="drawing", total=wanted, start=wanted - left, unit="samples") as bar:
-        for number, some in due.items():
+    with progress(label=label, total=wanted, start=wanted - left, unit="samples") as bar:
+        for number, places in due.items():
+            some = [(place, rows[place]) for place in places]
             results = answer_rows(generator, reader, some, out, f"pictures/{number:05d}", keep=keep, bar=bar)
-            write_json_lines(_piece_file(out, number), results)
+            pieces.finish(number, results)
             answered = ["error" not in result for result in results]
             drawn += sum(_samples(row, reader) for (_, row), there in zip(some, answered, strict=True) if there)
             bar.update(sum(_samples(row, reader) for (_, row), there in zip(some, answered, strict=True) if not there))
     everyone = hosts.gather({"samples": drawn, "seconds": time.perf_counter() - started})
     if hosts.is_first():
-        with written_aside(out / RESULTS_FILE) as aside, open(aside, "wb") as joined:
-            for number in range(count):
-                joined.write(_piece_file(out, number).read_bytes())
+        pieces.join()
     return Speed(sum(one["samples"] for one in everyone), max(one["seconds"] for one in everyone))
 
 
@@ -170,7 +172,3 @@ def _saved(one: Drawn, out: pathlib.Path, name: str) -> dict[str, Any]:
     if one.clip_score is not None:
         scores["clip_score"] = round(one.clip_score, 4)
     return {"images": files, "texts": one.texts, "answer": one.answer} | scores
-
-
-def _piece_file(out: pathlib.Path, number: int) -> pathlib.Path:
-    return out / "pieces" / f"{number:05d}.jsonl"

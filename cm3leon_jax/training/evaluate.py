@@ -1,4 +1,4 @@
-"""Validation loss, over all tokens and by modality."""
+"""Validation loss, over all tokens and by modality; or of every token."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.decoder import Params, logical_axes
 from cm3leon_jax.model.partitioning import Partitioning
 from cm3leon_jax.runtime.devices import put_batch
-from cm3leon_jax.training.step import StepConfig, loss_sums, mean_losses
+from cm3leon_jax.training.step import StepConfig, loss_sums, mean_losses, token_losses
 from cm3leon_jax.vocabulary import Vocabulary
 
 
@@ -47,3 +48,20 @@ def make_evaluate(
         }
 
     return evaluate
+
+
+def make_token_losses(
+    config: DecoderConfig, params: Params, partitioning: Partitioning, step_config: StepConfig
+) -> Callable[[Mapping[str, Any]], np.ndarray]:
+    """The compiled function from a host batch [B, L] to the loss of each target, float32 [B, L], in nats. B is a
+    multiple of `partitioning.batch_shards`, whose devices are all of this process."""
+    sharding, weights = partitioning.sharding("batch"), partitioning.tree(logical_axes(config))
+    losses_of = jax.jit(
+        lambda params, batch: token_losses(
+            params, batch, config=config, step_config=step_config, partitioning=partitioning
+        )[1],
+        in_shardings=(weights, sharding),
+        out_shardings=partitioning.replicated(),
+    )
+    placed = jax.device_put(params, weights)
+    return lambda batch: np.asarray(losses_of(placed, put_batch(batch, sharding)))

@@ -56,25 +56,8 @@ def loss_sums(
     """-> (what is differentiated: the weighted sum of losses, z-loss included; the sums to report, without it).
 
     With `retrieved_max` n, there are also those of the examples with 0 … n retrieved documents."""
-    hidden_BxLxD = hidden_states(
-        params,
-        batch["tokens"],
-        config=config,
-        positions_BxL=batch["positions"],
-        segments_BxL=batch["segments"],
-        partitioning=partitioning,
-    )
+    total, nll_BxL = token_losses(params, batch, config=config, step_config=step_config, partitioning=partitioning)
     targets, weights = batch["targets"], batch["weights"]
-    with jax.named_scope("loss"):
-        total, nll_BxL = cross_entropy(
-            hidden_BxLxD,
-            params["embedding"]["tokens"],
-            targets,
-            weights,
-            z_loss=step_config.z_loss,
-            chunk=step_config.loss_chunk,
-            partitioning=partitioning,
-        )
     parts = {
         "all": weights,
         "text": weights * ((targets >= UNK_ID) & (targets < vocabulary.text_size)),
@@ -86,6 +69,30 @@ def loss_sums(
     for name, weight in parts.items():
         sums[f"loss_{name}"], sums[f"weight_{name}"] = (nll_BxL * weight).sum(), weight.sum()
     return total, sums
+
+
+def token_losses(
+    params: Params, batch: Batch, *, config: DecoderConfig, step_config: StepConfig, partitioning: Partitioning
+) -> tuple[jax.Array, jax.Array]:
+    """-> (the weighted sum of losses, z-loss included; the loss of each target without it, float32 [B, L], nats)."""
+    hidden_BxLxD = hidden_states(
+        params,
+        batch["tokens"],
+        config=config,
+        positions_BxL=batch["positions"],
+        segments_BxL=batch["segments"],
+        partitioning=partitioning,
+    )
+    with jax.named_scope("loss"):
+        return cross_entropy(
+            hidden_BxLxD,
+            params["embedding"]["tokens"],
+            batch["targets"],
+            batch["weights"],
+            z_loss=step_config.z_loss,
+            chunk=step_config.loss_chunk,
+            partitioning=partitioning,
+        )
 
 
 def mean_losses(sums: Sums) -> dict[str, jax.Array]:

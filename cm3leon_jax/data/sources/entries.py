@@ -132,6 +132,14 @@ class EntrySplit:
             raise BadExample(entry.id, str(error)) from None
         return SourceExample(entry.id, image, entry.caption, entry.metadata, following)
 
+    def without_images(self, index: int) -> SourceExample:
+        """The example with `NO_IMAGE` for each of its images: nothing is decoded. Raises `BadExample`."""
+        entry = self._entries[index]
+        if entry.reason:
+            raise BadExample(entry.id, entry.reason)
+        following = tuple((text, NO_IMAGE) for text, _ in entry.following)
+        return SourceExample(entry.id, NO_IMAGE, entry.caption, entry.metadata, following)
+
     def captions(self) -> Iterator[str]:
         for entry in self._entries:
             if not entry.reason:

@@ -44,7 +44,12 @@ def worst_of_best(blocks: Iterable[np.ndarray], queries: np.ndarray, k: int) -> 
 
 def share_found(scores: np.ndarray, worst: np.ndarray) -> float:
     """Of the `scores` [Q, k] that a search gave: how many are as good as `worst` [Q], the true k-th."""
-    return float((scores >= worst[:, None] - 1e-5).mean())
+    return float(found_of_each(scores, worst).mean())
+
+
+def found_of_each(scores: np.ndarray, worst: np.ndarray) -> np.ndarray:
+    """The same for each query, [Q]."""
+    return (scores >= worst[:, None] - 1e-5).mean(axis=1)
 
 
 def in_blocks(embeddings: np.ndarray) -> Iterator[np.ndarray]:

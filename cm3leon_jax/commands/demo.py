@@ -39,7 +39,7 @@ STAGES = (
 SFT_STAGES = (
     Stage("prepare", "instructions", "Preparing instructions of nine tasks", True),
     Stage("train", "sft", "Fine-tuning the decoder on them", True),
-    Stage("evaluate", "tasks", "Asking for every task on held-out scenes, and scoring the answers", True),
+    Stage("evaluate", "scene_tasks", "Asking for every task on held-out scenes, and scoring the answers", True),
 )
 SFT_GIN = "runs/demo_sft.gin"  # behind the gin files that the demo was given
 

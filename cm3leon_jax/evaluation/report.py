@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from cm3leon_jax.evaluation import report_figures, report_losses, report_pictures, report_tables, report_tasks
 from cm3leon_jax.evaluation.gallery import read_gallery
 from cm3leon_jax.evaluation.results import assemble_results, duration, headline_rule
+from cm3leon_jax.evaluation.scene_tasks import GALLERY, SCORES_FILE
 from cm3leon_jax.pages.page import Part, whole_page
 from cm3leon_jax.pages.pieces import Pictures
 from cm3leon_jax.runtime.errors import UserError
@@ -25,7 +26,7 @@ class RunLayout:
 
     results: str = RESULTS_FILE
     gallery: str = "evaluation/gallery"  # gallery.json and its PNG files
-    tasks: str = "tasks"  # of fine-tuning: results.json, and gallery/ likewise
+    tasks: str = "scene_tasks"  # of fine-tuning: scores.json, and gallery/ likewise
     decoder: str = "decoder"  # of this and the next two: training/metrics.jsonl
     image_tokenizer: str = "image_tokenizer"
     retriever: str = "retriever"
@@ -43,8 +44,8 @@ def write_report(
     results_path = run / layout.results
     saved = read_json(results_path, what="results", make_with="cm3leon evaluate") if results_path.exists() else {}
     models = ("decoder", "image_tokenizer", "retriever")
-    tasks_path, tasks_gallery = run / layout.tasks / report_tasks.TASKS_RESULTS, run / layout.tasks / "gallery"
-    tasks = read_json(tasks_path, what="results", make_with="cm3leon evaluate") if tasks_path.exists() else {}
+    tasks_path, tasks_gallery = run / layout.tasks / SCORES_FILE, run / layout.tasks / GALLERY
+    tasks = read_json(tasks_path, what="scores", make_with="cm3leon evaluate") if tasks_path.exists() else {}
     page = report_page(
         assemble_results(saved),
         read_gallery(run / layout.gallery),

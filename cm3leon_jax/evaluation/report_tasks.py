@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from cm3leon_jax.evaluation.report_tables import cell, interval
 from cm3leon_jax.pages.pieces import Pictures, command, section, table, text
 
-TASKS_RESULTS = "results.json"  # what `cm3leon evaluate --suite scene_tasks` writes: {"tasks": …, "text_to_image": …}
-
 # What the headline of each task counts.
 _MEANINGS = {
     "edit": "edits that change what is said and nothing else",
@@ -24,7 +22,7 @@ _MEANINGS = {
 
 
 def tasks_section(results: Mapping, shown: Mapping[str, Sequence[Mapping]], pictures: Pictures) -> str:
-    """`results` is the file of `TASKS_RESULTS`, `shown` the gallery beside it; {} where fine-tuning was not run."""
+    """`results` is what the suite `scene_tasks` wrote, `shown` the gallery beside it; {} where there was none."""
     blocks = []
     if results.get("tasks"):
         blocks = [_table(results["tasks"]), _text_to_image(results.get("text_to_image", {}))]

@@ -14,7 +14,11 @@ from cm3leon_jax.runtime.errors import EXIT_START_AGAIN
 TINY = pathlib.Path(__file__).parent.parent / "tiny.gin"
 # What the demo's own settings still need to become tiny; folders and their order are the demo's.
 SETTINGS = """
-ScenesConfig.resolution = 32
+ScenesConfig.resolution = 64
+ImageTokenizerConfig.resolution = 64
+ImageTokenizerConfig.patch_size = 8
+StreamConfig.length = 288
+SuitesConfig.examples = 2
 ScenesConfig.train = 96
 ScenesConfig.validation = 8
 ScenesConfig.test = 8
@@ -32,7 +36,8 @@ def demo(tmp_path):
     """Starts the demo in a process group of its own; its output is a pipe of lines."""
     (tmp_path / "tiny_demo.gin").write_text(SETTINGS)
     gin_files = [f"--gin_file={file}" for file in ("runs/demo.gin", TINY, "tiny_demo.gin")]
-    command = [sys.executable, "-m", "cm3leon_jax", "demo", *gin_files]
+    # Behind the demo's own files stands that of fine-tuning; bindings stand behind all.
+    command = [sys.executable, "-m", "cm3leon_jax", "demo", "--sft", *gin_files, "--gin.train/LoopConfig.steps=4"]
     running = []
 
     def start() -> subprocess.Popen:
@@ -59,7 +64,7 @@ def demo(tmp_path):
 def test_killed_in_the_middle_it_continues(demo, tmp_path):
     killed = demo()
     for line in killed.stdout:
-        if line.startswith("[3/7]"):
+        if line.startswith("[3/10]"):
             os.killpg(killed.pid, signal.SIGKILL)
             break
     assert killed.wait() == -signal.SIGKILL
@@ -67,7 +72,7 @@ def test_killed_in_the_middle_it_continues(demo, tmp_path):
 
     asked = demo()
     lines = iter(asked.stdout)
-    assert any(line.startswith("[4/7]") for line in lines)
+    assert any(line.startswith("[4/10]") for line in lines)
     next(lines), next(lines)  # the command, and the first line that it prints
     asked.terminate()
     asked.stdout.read()
@@ -84,7 +89,12 @@ def test_killed_in_the_middle_it_continues(demo, tmp_path):
     results = json.loads((tmp_path / "runs/demo/results.json").read_text())
     assert set(results["text_to_image"]) == {"plain", "top_p", "guided", "cdk", "ceiling"}
     seconds = results["seconds"]
-    assert len(seconds) == 8 and min(seconds.values()) > 0
+    assert len(seconds) == 11 and min(seconds.values()) > 0
     assert seconds["total"] == pytest.approx(sum(seconds.values()) - seconds["total"])
+    scores = json.loads((tmp_path / "runs/demo/scene_tasks/scores.json").read_text())
+    assert len(scores["tasks"]) == 9 and set(scores["text_to_image"]) == {"before", "after"}
+    table = (tmp_path / "runs/demo/scene_tasks/result.md").read_text()
+    assert "| edit | both |" in table and "| science | answer, ceiling |" in table
+    assert "text_rendering: parts of the score" in report.read_text()
     assert results["memory_bank"]["recall_at_10"] == 1.0
     assert results["peak_memory_gib"] > 0.1 and results["parameters"] > 0

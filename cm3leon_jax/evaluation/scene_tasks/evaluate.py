@@ -27,7 +27,8 @@ from cm3leon_jax.sampling.answers import Drawn
 from cm3leon_jax.sampling.prompts import Prompt
 from cm3leon_jax.sampling.rules import SamplingConfig
 
-_EXPLAINED = {"science": 1}  # the wording that asks for an explanation
+# The wordings that say what is asked for: to describe; to explain.
+_WORDINGS = {"caption": 1, "science": 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,6 @@ class SceneTasksConfig:
 
     examples: int = 100  # held-out examples of each task, the first ones
     training_examples: int = 1000  # in which the baseline looks for the most frequent answers
-    text_to_image: int = 200  # held-out captions that are drawn before and after fine-tuning
     max_tokens: int = 64  # of an answer
     shown: int = 4  # examples of each task
 
@@ -129,7 +129,7 @@ def _answers(
             task.name,
             given_texts(task, metadata),
             given_images(task, metadata, resolution),
-            wording=_EXPLAINED.get(task.name),
+            wording=_WORDINGS.get(task.name),
             max_tokens=config.max_tokens,
         )
         for metadata in examples

@@ -69,6 +69,12 @@ SUITES: dict[str, Suite] = {
         needs=("retriever",),
         takes=("prepared",),
     ),
+    "scene_tasks": Suite(
+        "scene_tasks.suite.scene_tasks",
+        "exact scores on the scenes' tasks of fine-tuning",
+        needs=(*_DECODER, "source"),
+        reads=("before",),
+    ),
     "perplexity": Suite(
         "suites.perplexity.perplexity",
         "perplexity of held-out documents, by modality and retrieved documents",

@@ -18,6 +18,7 @@ FORMS = {
     "documents": "PATTERN",
     "tfds": "NAME",
     "scenes": "DATA_DIR",
+    "creatures": "DATA_DIR",
 }
 
 __all__ = [
@@ -42,9 +43,10 @@ def open_source(spec: str, *, validation_share: float = 0.02, test_share: float 
     - "documents:PATTERN": lines of JSON, each a document of texts and images
     - "tfds:NAME" or "tfds:FOLDER": a data set of TensorFlow Datasets that is prepared
     - "scenes:DATA_DIR": the embedded data set, already rendered
+    - "creatures:DATA_DIR": pictures of named creatures, by the folder that `cm3leon creatures` wrote
 
     Several are joined by " + ", all or none with weights: "0.7*folder:A + 0.3*parquet:B". The shares say how much is
-    held out; scenes come with their own splits. Raises `UserError`.
+    held out; scenes and creatures come with their own splits. Raises `UserError`.
     """
     held_out = HeldOut(validation_share, test_share)
     parts = check_spec(spec)
@@ -100,4 +102,8 @@ def _open_one(spec: str, held_out: HeldOut) -> Source:
         from cm3leon_jax.data.sources.scenes import ScenesSource
 
         return ScenesSource(where)
+    if kind == "creatures":
+        from cm3leon_jax.data.sources.creatures import CreaturesSource
+
+        return CreaturesSource(where)
     return folder_source(where, held_out)

@@ -17,7 +17,7 @@ def split_name(split: str, kind: str) -> str:
 
 
 def hashed_split(value: Any, held_out_share: float) -> str:
-    """The split that a JSON-able value belongs to, by its hash; validation and test have `held_out_share` of all each."""
+    """The split that a JSON-able value is of, by its hash; validation and test have `held_out_share` of all, each."""
     digest = hashlib.blake2b(json.dumps(value).encode(), digest_size=8).digest()
     position = int.from_bytes(digest, "little") / 2**64
     if position < held_out_share:

@@ -1,0 +1,136 @@
+"""The study from its beginning to its page. Whatever is finished is not done again."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from benchmarks.claims import best_of, guidance, retrieval
+from benchmarks.claims.about import ceiling, facts
+from benchmarks.claims.choosing import choose
+from benchmarks.claims.drawing import Drawing, missing
+from benchmarks.claims.page import write_page
+from benchmarks.claims.scores import Scores, read_scores
+from benchmarks.claims.settings import BEST_OF, CANDIDATES, Sampling
+from benchmarks.claims.shown import write_picture
+from benchmarks.claims.study import VARIANTS, Study, arguments_of, shared_commands, training_command
+from cm3leon_jax.runtime.errors import EXIT_FINISHED, EXIT_START_AGAIN, EXIT_USER_ERROR, StartAgain, UserError
+from cm3leon_jax.runtime.files import write_json
+
+
+def run(study: Study, docs: pathlib.Path) -> pathlib.Path:
+    """-> the page. Raises `StartAgain` where a command was interrupted, `UserError` where one cannot go on."""
+    for command in shared_commands(study):
+        _cm3leon(arguments_of(study, command))
+    for seed in range(study.seeds):
+        for variant in VARIANTS:
+            _cm3leon(arguments_of(study, training_command(study, variant, seed)))
+    chosen = _chosen(study)
+    for seed in range(study.seeds):
+        for variant, drawings in _test_drawings(study, chosen).items():
+            _draw(study, variant, seed, drawings)
+    return conclude(study, chosen, docs)
+
+
+def conclude(study: Study, chosen: dict[str, Sampling], docs: pathlib.Path) -> pathlib.Path:
+    """Results and page from what was drawn."""
+
+    def load(variant: str, drawing: Drawing) -> Scores:
+        return read_scores(drawing, [_results(study, variant, seed) for seed in range(study.seeds)])
+
+    weights = {variant: chosen[variant] for variant in VARIANTS}
+    sections = [
+        retrieval.conclude(study, weights, load, ceiling(study)),
+        best_of.conclude(study, {rule: chosen[rule] for rule in ("top_p", "cdk")}, load),
+        guidance.conclude(study, weights, load),
+    ]
+    about = facts(study, chosen)
+    write_json(
+        study.path("results.json"),
+        {"about": about, "chosen": chosen, "claims": {section.name: section.to_dict() for section in sections}},
+    )
+    write_picture(study, docs, retrieval.drawings(study, weights["retrieval"]), _results(study, "retrieval", 0))
+    return write_page(docs, sections, about)
+
+
+def _chosen(study: Study) -> dict[str, Sampling]:
+    """How each variant and each rule samples."""
+    wanted = {
+        variant: [
+            Drawing("validation", study.validation, 0, int(variant != "no_retrieval"), 1, sampling)
+            for sampling in CANDIDATES["weight"]
+        ]
+        for variant in VARIANTS
+    }
+    rules = {
+        rule: [Drawing("validation", study.validation, 0, 1, BEST_OF, sampling) for sampling in CANDIDATES[rule]]
+        for rule in ("top_p", "cdk")
+    }
+    for variant, drawings in wanted.items():
+        _draw(study, variant, 0, [*drawings, *(d for each in rules.values() for d in each if variant == "retrieval")])
+
+    def best(variant: str, drawings: Sequence[Drawing]) -> Sampling:
+        return choose(drawings, [read_scores(drawing, [_results(study, variant, 0)]) for drawing in drawings])
+
+    chosen = {variant: best(variant, drawings) for variant, drawings in wanted.items()}
+    chosen |= {rule: best("retrieval", drawings) for rule, drawings in rules.items()}
+    write_json(study.path("chosen.json"), chosen)
+    return chosen
+
+
+def _test_drawings(study: Study, chosen: dict[str, Sampling]) -> dict[str, list[Drawing]]:
+    """By variant."""
+    by_weight = list(guidance.drawings(study).values())
+    many = best_of.drawings(study, {rule: chosen[rule] for rule in ("top_p", "cdk")})
+    return {
+        "retrieval": [*retrieval.drawings(study, chosen["retrieval"]), *by_weight, *many.values()],
+        "no_retrieval": retrieval.drawings(study, chosen["no_retrieval"]),
+        "no_hidden_captions": by_weight,
+    }
+
+
+def _results(study: Study, variant: str, seed: int) -> str:
+    return study.path("drawings", f"{variant}_{seed}")
+
+
+def _draw(study: Study, variant: str, seed: int, drawings: Sequence[Drawing]) -> None:
+    """What is missing of the drawings of one decoder, in one process."""
+    directory = _results(study, variant, seed)
+    left = missing(drawings, directory)
+    if not left:
+        return
+    request = {
+        "source": study.source("bank"),
+        "decoder": f"{study.decoder(variant, seed)}/model",
+        "models": study.models,
+        "prepared": study.prepared("bank"),
+        "directory": directory,
+        "drawings": [dataclasses.asdict(drawing) for drawing in left],
+    }
+    file = study.path("drawings", f"{variant}_{seed}.json")
+    write_json(file, request)
+    _process(["-m", "benchmarks.claims.drawing", file], f"drawing with {variant}_{seed}")
+
+
+def _cm3leon(arguments: list[str]) -> None:
+    print(f"\n$ cm3leon {' '.join(arguments)}", flush=True)
+    _process(["-m", "cm3leon_jax", *arguments], f"`cm3leon {arguments[0]}`")
+
+
+def _process(arguments: list[str], what: str) -> None:
+    process = subprocess.Popen([sys.executable, *arguments])
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        process.terminate()  # it saves its state
+        process.wait()
+        raise
+    if status == EXIT_USER_ERROR:
+        raise UserError(f"{what} could not go on (see above)")
+    if status == EXIT_START_AGAIN or status < 0:  # negative: a signal ended it
+        raise StartAgain(f"{what} was interrupted; the same command continues from there")
+    if status != EXIT_FINISHED:
+        raise SystemExit(status)

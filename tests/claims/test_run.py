@@ -1,0 +1,86 @@
+"""The study's runner, with stand-ins for training and drawing: what it asks for, and that a killed run goes on."""
+
+import collections
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from benchmarks.claims import run as running
+from benchmarks.claims.drawing import Drawing
+from benchmarks.claims.settings import CANDIDATES
+from benchmarks.claims.study import VARIANTS, Study
+from cm3leon_jax.runtime.errors import StartAgain, UserError
+
+ABOUT = {"parameters": 1e6, "steps": 100, "seeds": 2, "creatures": 10, "bank_only": 2, "parts": 4, "validation": 6}
+ABOUT |= {"best_of": 4, "weights": {"retrieval": 2.0}, "hours": 1.0, "machine": "a machine"}
+
+
+class StandIn:
+    """Trains nothing and draws chances; ends like a killed process after `life` drawings."""
+
+    def __init__(self, life):
+        self.life, self.commands, self.drawn = life, [], collections.Counter()
+
+    def __call__(self, arguments, what):
+        if arguments[1] == "cm3leon_jax":
+            self.commands.append(arguments[2])
+            return
+        request = json.loads(pathlib.Path(arguments[-1]).read_text())
+        for drawing in (Drawing(**each) for each in request["drawings"]):
+            if not self.life:
+                raise StartAgain("killed")
+            self.life -= 1
+            path = drawing.path(request["directory"])
+            self.drawn[path] += 1
+            count = drawing.known + drawing.bank_only
+            rng = np.random.default_rng(len(self.drawn))
+            asked = {"known": [1] * drawing.known + [0] * drawing.bank_only}
+            asked["bank_only"] = [1 - each for each in asked["known"]]
+            right = {
+                group: rng.integers(0, np.array(each)[:, None] + 1, (count, drawing.samples)).tolist()
+                for group, each in asked.items()
+            }
+            clip = rng.normal(size=(count, drawing.samples)).tolist()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"asked": asked, "right": right, "retrieved": asked, "clip": clip}))
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "ceiling", lambda study: 1.0)
+    monkeypatch.setattr(running, "facts", lambda study, chosen: ABOUT)
+    monkeypatch.setattr(running, "write_picture", lambda *_: None)
+    return Study(tmp_path, seeds=2, known=6, bank_only=4, many=4, samples=4, validation=6)
+
+
+def test_a_killed_study_goes_on_and_draws_nothing_twice(study, tmp_path, monkeypatch):
+    killed = StandIn(life=20)
+    monkeypatch.setattr(running, "_process", killed)
+    with pytest.raises(StartAgain):
+        running.run(study, tmp_path / "docs")
+    assert killed.commands.count("train") == 2 * len(VARIANTS) and killed.commands.count("prepare") == 2
+    assert not (tmp_path / "docs").exists() and sum(killed.drawn.values()) == 20
+    rest = StandIn(life=-1)
+    monkeypatch.setattr(running, "_process", rest)
+    page = running.run(study, tmp_path / "docs").read_text()
+    assert not set(killed.drawn) & set(rest.drawn) and set(rest.drawn.values()) == {1}
+    validation = [path.name for path in killed.drawn + rest.drawn if path.name.startswith("validation")]
+    assert len(validation) == 3 * len(CANDIDATES["weight"]) + len(CANDIDATES["top_p"]) + len(CANDIDATES["cdk"])
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert set(results["claims"]) == {"retrieval", "best_of", "guidance"}
+    for claim in results["claims"].values():
+        assert f"This {claim['verdict']}." in page
+        assert all(f"]({name}.svg)" in page and (tmp_path / f"docs/{name}.svg").exists() for name in claim["charts"])
+    nothing = StandIn(life=0)
+    monkeypatch.setattr(running, "_process", nothing)
+    assert running.run(study, tmp_path / "docs").read_text() == page and not nothing.drawn
+
+
+def test_what_a_command_could_not_do_ends_the_study(monkeypatch):
+    for status, error in ((2, UserError), (42, StartAgain), (-9, StartAgain), (1, SystemExit)):
+        script = f"import os, signal; os.kill(os.getpid(), 9) if {status} < 0 else exit({status})"
+        with pytest.raises(error):
+            running._process(["-c", script], "it")
+    running._process(["-c", "pass"], "it")

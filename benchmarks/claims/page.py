@@ -50,7 +50,8 @@ The world has {creatures:,} creatures, each a name of three syllables and a spri
 decoder: only the memory bank at inference shows them. No test picture, who and where, is in training or in the bank; so
 a retrieved document shows the creature in another place or in other company. The tokenizers and the retriever are
 trained on all creatures, as the paper's CLIP is frozen and has seen far more than its decoder; documents are found by
-the caption alone.
+the caption alone. Two things differ from the paper's retrieval, because a name is all that a creature can be found by:
+nothing is dropped from training queries, and documents may be as similar to the query as they are (threshold 0.999).
 
 Settings of sampling were chosen by the first seed's decoders on {validation} validation pictures: the weight of
 guidance of each variant ({weights}) by its score, those of top-p and CD-K by the score of the picture that CLIP

@@ -17,12 +17,10 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "no_retrieval": ("PretrainingConfig.retrieval_augmented_rate=0.0", "PretrainingConfig.plain_rate=1.0"),
     "no_hidden_captions": ("ObjectiveConfig.whole_segment_probability=0.0",),
 }
-# Three worlds of the same creatures. Decoders are trained on "known"; "bank" shows all creatures, and so does "who",
-# with captions that seldom say where: from it the retriever learns to find creatures and not places.
+# Two worlds of the same creatures: decoders are trained on "known", all else on "bank", which shows all of them.
 WORLDS: dict[str, tuple[str, ...]] = {
     "known": (),
     "bank": ("CreaturesConfig.bank_only_share=0.1",),
-    "who": ("CreaturesConfig.bank_only_share=0.1", "CreaturesConfig.places_named=0.2"),
 }
 
 
@@ -83,7 +81,7 @@ def shared_commands(study: Study) -> list[Command]:
         ("train-text-tokenizer", everybody | {"directory": study.path("text_tokenizer")}, ()),
         ("train-image-tokenizer", everybody | {"directory": study.path("image_tokenizer")}, ()),
     ]
-    retriever = {"source": study.source("who"), "directory": study.path("retriever")}
+    retriever = everybody | {"directory": study.path("retriever")}
     commands.append(("train-retriever", retriever | {"text_tokenizer": study.models["text_tokenizer"]}, ()))
     for world in ("known", "bank"):
         options = {"source": study.source(world), "directory": study.path(f"prepared_{world}")}

@@ -38,9 +38,7 @@ def creature_examples(split: str, config: CreaturesConfig, world: World) -> Iter
         for index in range(count):
             sightings = _draw(rng, split, config, bool(of_bank_only), shown)
             seen = [(world.names[sighting.creature], sighting.place) for sighting in sightings]
-            yield CreatureExample(
-                f"{split}-{kind}-{index:06d}", sightings, write_caption(rng, seen, places_named=config.places_named)
-            )
+            yield CreatureExample(f"{split}-{kind}-{index:06d}", sightings, write_caption(rng, seen))
 
 
 def _draw(

@@ -28,7 +28,8 @@ from cm3leon_jax.data.sources import open_source
 def source(tmp_path_factory):
     folder = tmp_path_factory.mktemp("creatures")
     write_creatures(
-        folder, CreaturesConfig(creatures=30, bank_only=5, bank_only_share=0.5, parts=8, train=9, validation=9, test=20)
+        folder,
+        CreaturesConfig(creatures=30, bank_only=14, bank_only_share=0.5, parts=8, train=9, validation=9, test=20),
     )
     return open_source(f"creatures:{folder}")
 

@@ -45,7 +45,7 @@ class Copyist:
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    config = CreaturesConfig(creatures=30, bank_only=5, bank_only_share=0.5, parts=8, train=9, validation=9, test=20)
+    config = CreaturesConfig(creatures=30, bank_only=14, bank_only_share=0.5, parts=8, train=9, validation=9, test=20)
     write_creatures(tmp_path / "creatures_bank/data", config)
     study = Study(tmp_path, known=10, bank_only=8, many=10)
     copyist = Copyist(open_source(study.source("bank")))

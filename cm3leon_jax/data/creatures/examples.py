@@ -44,8 +44,10 @@ def creature_examples(split: str, config: CreaturesConfig, world: World) -> Iter
 def _draw(
     rng: np.random.Generator, split: str, config: CreaturesConfig, of_bank_only: bool, shown: set
 ) -> tuple[Sighting, ...]:
+    # Once and not in each try: as pictures of one creature run short, there shall not be more of two.
+    count = 1 + (rng.random() < config.pairs)
     for _ in range(MAX_TRIES):
-        sightings = random_sightings(rng, config, of_bank_only=of_bank_only)
+        sightings = random_sightings(rng, config, count, of_bank_only=of_bank_only)
         key = tuple(sorted(sightings, key=lambda sighting: sighting.creature))
         who_and_where = [[sighting.creature, sighting.place] for sighting in key]
         if key not in shown and hashed_split(who_and_where, HELD_OUT_SHARE) == split:

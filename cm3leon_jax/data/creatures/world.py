@@ -83,9 +83,10 @@ def place_box(place: str) -> tuple[slice, slice]:
     return slice(y, y + SPRITE), slice(x, x + SPRITE)
 
 
-def random_sightings(rng: np.random.Generator, config: CreaturesConfig, *, of_bank_only: bool) -> tuple[Sighting, ...]:
-    """One or two different creatures at different places. `of_bank_only`: one of them is such a creature."""
-    count = 1 + (rng.random() < config.pairs)
+def random_sightings(
+    rng: np.random.Generator, config: CreaturesConfig, count: int, *, of_bank_only: bool
+) -> tuple[Sighting, ...]:
+    """`count` different creatures at different places. `of_bank_only`: one of them is such a creature."""
     places = rng.permutation(len(PLACES))[:count].tolist()
     creatures = rng.permutation(config.creatures)[:count].tolist()
     if of_bank_only:

@@ -75,6 +75,12 @@ def test_no_picture_is_in_two_splits_or_twice_in_one():
         list(creature_examples("test", CreaturesConfig(creatures=2, bank_only=0, pairs=0.0), World.of(CONFIG)))
 
 
+def test_the_share_of_pairs_is_kept_where_single_creatures_run_short():
+    short = CreaturesConfig(creatures=30, bank_only=0, parts=12, pairs=0.1, train=190, validation=1, test=1)
+    sizes = [len(example.sightings) for example in creature_examples("train", short, World.of(short))]
+    assert 0.04 < sizes.count(2) / len(sizes) < 0.16  # about 171 of the 189 pictures of one creature
+
+
 def test_captions_name_who_and_where_in_every_wording():
     examples = list(creature_examples("train", CONFIG, WORLD))
     for example in examples:

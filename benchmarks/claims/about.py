@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.claims.pictures import right, wanted_pictures
-from benchmarks.claims.settings import BEST_OF, Sampling
-from benchmarks.claims.study import VARIANTS, Study
+from benchmarks.claims.settings import BEST_OF, CHOICES, Sampling
+from benchmarks.claims.study import Study
 from cm3leon_jax.runtime.files import read_json
 
 
@@ -30,7 +30,7 @@ def ceiling(study: Study) -> float:
 
 
 def facts(study: Study, chosen: dict[str, Sampling]) -> dict[str, Any]:
-    """What the page says of the study beside its claims. `chosen`: how each variant of the decoder samples."""
+    """What the page says of the study beside its claims. `chosen`: how it samples, by the purpose."""
     from cm3leon_jax.data.creatures.folder import read_creatures
     from cm3leon_jax.model.config import DecoderConfig, parameter_count
 
@@ -47,7 +47,7 @@ def facts(study: Study, chosen: dict[str, Sampling]) -> dict[str, Any]:
         "parts": world.parts,
         "validation": study.validation,
         "best_of": BEST_OF,
-        "weights": {variant: chosen[variant]["guidance_scale"] for variant in VARIANTS},
+        "weights": {name: each["guidance_scale"] for name, each in chosen.items() if CHOICES[name].samples == 1},
         "hours": (sum(stage["seconds"] for stage in stages) + _drawing_seconds(study)) / 3600,
         "machine": f"{os.cpu_count()} cores ({platform.machine()})",
         "written": time.strftime("%Y-%m-%d"),

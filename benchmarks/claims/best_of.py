@@ -15,10 +15,9 @@ RULES = {"top_p": "top-p", "cdk": "CD-K", "mixed": "half of each"}
 CHOICES = {"clip": "CLIP chooses", "oracle": "the best there is"}
 
 
-def drawings(study: Study, rules: dict[str, Sampling]) -> dict[str, Drawing]:
-    return {
-        rule: Drawing("test", study.many, 0, DOCUMENTS, study.samples, sampling) for rule, sampling in rules.items()
-    }
+def drawings(study: Study, chosen: dict[str, Sampling]) -> dict[str, Drawing]:
+    """By the rule."""
+    return {rule: Drawing("test", study.many, 0, DOCUMENTS, study.samples, chosen[rule]) for rule in ("top_p", "cdk")}
 
 
 def numbers(samples: int) -> list[int]:
@@ -39,9 +38,9 @@ def interleaved(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.stack([one, other], axis=-1).reshape(*one.shape[:-1], -1)
 
 
-def conclude(study: Study, rules: dict[str, Sampling], load: Load) -> Section:
-    """`rules`: how top-p and CD-K sample."""
-    scores = {rule: load("retrieval", drawing) for rule, drawing in drawings(study, rules).items()}
+def conclude(study: Study, chosen: dict[str, Sampling], load: Load) -> Section:
+    """`chosen`: how "top_p" and "cdk" sample."""
+    scores = {rule: load("retrieval", drawing) for rule, drawing in drawings(study, chosen).items()}
     asked = scores["top_p"].asked["known"]
     resamples, most = Resamples(study.seeds, study.many), numbers(study.samples)[-1]
     shares = {
@@ -64,9 +63,9 @@ def conclude(study: Study, rules: dict[str, Sampling], load: Load) -> Section:
         "best than all of either.",
         verdict=verdict(tests),
         tests=tests,
-        how=f"{study.many} captions of known creatures, {study.samples} samples of each by either rule, one retrieved "
-        "document; the score is that of the best of n, as the retriever's CLIP or the score itself chooses it. "
-        f"Sampled with {_words(rules['top_p'])} and {_words(rules['cdk'])}.",
+        how=f"{study.many} captions of known creatures, {study.samples} samples of each by either rule, without "
+        "retrieved documents; the score is that of the best of n, as the retriever's CLIP or the score itself chooses "
+        f"it. Sampled with {_words(chosen['top_p'])} and {_words(chosen['cdk'])}.",
         head=["rule", "chosen by", *(f"best of {n}" for n in numbers(study.samples))],
         rows=[
             [RULES[rule], CHOICES[choice], *(str(estimate(shares[rule, choice, n])) for n in numbers(study.samples))]

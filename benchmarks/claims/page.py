@@ -54,7 +54,7 @@ the caption alone. Two things differ from the paper's retrieval, because a name 
 nothing is dropped from training queries, and documents may be as similar to the query as they are (threshold 0.999).
 
 Settings of sampling were chosen by the first seed's decoders on {validation} validation pictures: the weight of
-guidance of each variant ({weights}) by its score, those of top-p and CD-K by the score of the picture that CLIP
+guidance for each purpose ({weights}) by its score, those of top-p and CD-K by the score of the picture that CLIP
 chooses of {best_of}. Test pictures were drawn with these. Intervals draw pictures and seeds with replacement (2,000
 times); {seeds} seeds are few, so of other training runs they say little. A claim holds here if all of its differences
 are above zero with their whole interval, in part if some are.

@@ -20,13 +20,13 @@ def drawings(study: Study, sampling: Sampling) -> list[Drawing]:
     return [Drawing("test", study.known, study.bank_only, count, 1, sampling) for count in COUNTS]
 
 
-def conclude(study: Study, weights: dict[str, Sampling], load: Load, ceiling: float) -> Section:
-    """`weights`: how each variant samples. `ceiling`: share of the true pictures' creatures that are recognized behind
+def conclude(study: Study, chosen: dict[str, Sampling], load: Load, ceiling: float) -> Section:
+    """`chosen`: how each variant samples. `ceiling`: share of the true pictures' creatures that are recognized behind
     the image tokenizer."""
     resamples = Resamples(study.seeds, study.known + study.bank_only)
     shares, found = {}, {}
     for variant in LABELS:
-        for drawing in drawings(study, weights[variant]):
+        for drawing in drawings(study, chosen[variant]):
             scores = load(variant, drawing)
             for group in GROUPS:
                 asked = scores.asked[group]

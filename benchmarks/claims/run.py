@@ -14,7 +14,7 @@ from benchmarks.claims.choosing import choose
 from benchmarks.claims.drawing import Drawing, missing
 from benchmarks.claims.page import write_page
 from benchmarks.claims.scores import Scores, read_scores
-from benchmarks.claims.settings import BEST_OF, CANDIDATES, Sampling
+from benchmarks.claims.settings import CHOICES, Sampling
 from benchmarks.claims.shown import write_picture
 from benchmarks.claims.study import VARIANTS, Study, arguments_of, shared_commands, training_command
 from cm3leon_jax.runtime.errors import EXIT_FINISHED, EXIT_START_AGAIN, EXIT_USER_ERROR, StartAgain, UserError
@@ -41,42 +41,35 @@ def conclude(study: Study, chosen: dict[str, Sampling], docs: pathlib.Path) -> p
     def load(variant: str, drawing: Drawing) -> Scores:
         return read_scores(drawing, [_results(study, variant, seed) for seed in range(study.seeds)])
 
-    weights = {variant: chosen[variant] for variant in VARIANTS}
     sections = [
-        retrieval.conclude(study, weights, load, ceiling(study)),
-        best_of.conclude(study, {rule: chosen[rule] for rule in ("top_p", "cdk")}, load),
-        guidance.conclude(study, weights, load),
+        retrieval.conclude(study, chosen, load, ceiling(study)),
+        best_of.conclude(study, chosen, load),
+        guidance.conclude(study, chosen, load),
     ]
     about = facts(study, chosen)
     write_json(
         study.path("results.json"),
         {"about": about, "chosen": chosen, "claims": {section.name: section.to_dict() for section in sections}},
     )
-    write_picture(study, docs, retrieval.drawings(study, weights["retrieval"]), _results(study, "retrieval", 0))
+    write_picture(study, docs, retrieval.drawings(study, chosen["retrieval"]), _results(study, "retrieval", 0))
     return write_page(docs, sections, about)
 
 
 def _chosen(study: Study) -> dict[str, Sampling]:
-    """How each variant and each rule samples."""
+    """How to sample, by the purpose: the keys of `CHOICES`."""
     wanted = {
-        variant: [
-            Drawing("validation", study.validation, 0, int(variant != "no_retrieval"), 1, sampling)
-            for sampling in CANDIDATES["weight"]
+        name: [
+            Drawing("validation", study.validation, 0, choice.retrieved, choice.samples, sampling)
+            for sampling in choice.candidates
         ]
-        for variant in VARIANTS
+        for name, choice in CHOICES.items()
     }
-    rules = {
-        rule: [Drawing("validation", study.validation, 0, 1, BEST_OF, sampling) for sampling in CANDIDATES[rule]]
-        for rule in ("top_p", "cdk")
-    }
-    for variant, drawings in wanted.items():
-        _draw(study, variant, 0, [*drawings, *(d for each in rules.values() for d in each if variant == "retrieval")])
-
-    def best(variant: str, drawings: Sequence[Drawing]) -> Sampling:
-        return choose(drawings, [read_scores(drawing, [_results(study, variant, 0)]) for drawing in drawings])
-
-    chosen = {variant: best(variant, drawings) for variant, drawings in wanted.items()}
-    chosen |= {rule: best("retrieval", drawings) for rule, drawings in rules.items()}
+    for variant in VARIANTS:
+        _draw(study, variant, 0, [d for name in wanted if CHOICES[name].variant == variant for d in wanted[name]])
+    chosen = {}
+    for name, drawings in wanted.items():
+        results = _results(study, CHOICES[name].variant, 0)
+        chosen[name] = choose(drawings, [read_scores(drawing, [results]) for drawing in drawings])
     write_json(study.path("chosen.json"), chosen)
     return chosen
 
@@ -84,9 +77,12 @@ def _chosen(study: Study) -> dict[str, Sampling]:
 def _test_drawings(study: Study, chosen: dict[str, Sampling]) -> dict[str, list[Drawing]]:
     """By variant."""
     by_weight = list(guidance.drawings(study).values())
-    many = best_of.drawings(study, {rule: chosen[rule] for rule in ("top_p", "cdk")})
     return {
-        "retrieval": [*retrieval.drawings(study, chosen["retrieval"]), *by_weight, *many.values()],
+        "retrieval": [
+            *retrieval.drawings(study, chosen["retrieval"]),
+            *by_weight,
+            *best_of.drawings(study, chosen).values(),
+        ],
         "no_retrieval": retrieval.drawings(study, chosen["no_retrieval"]),
         "no_hidden_captions": by_weight,
     }

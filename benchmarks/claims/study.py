@@ -31,11 +31,11 @@ class Study:
     directory: pathlib.Path
     size: str = "cpu"
     seeds: int = 3  # decoders of each variant
-    known: int = 200  # test pictures of known creatures that are scored
+    known: int = 300  # test pictures of known creatures that are scored
     bank_only: int = 100  # and of those in the memory bank alone
-    many: int = 100  # of the known ones, those that are drawn `samples` times
+    many: int = 200  # of the known ones, those that are drawn `samples` times
     samples: int = 16
-    validation: int = 100  # validation pictures that settings are chosen on
+    validation: int = 150  # validation pictures that settings are chosen on
     bindings: tuple[str, ...] = ()  # further gin bindings of all commands: NAME=VALUE
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.claims import run as running
 from benchmarks.claims.drawing import Drawing
-from benchmarks.claims.settings import CANDIDATES
+from benchmarks.claims.settings import CHOICES
 from benchmarks.claims.study import VARIANTS, Study
 from cm3leon_jax.runtime.errors import StartAgain, UserError
 
@@ -67,7 +67,7 @@ def test_a_killed_study_goes_on_and_draws_nothing_twice(study, tmp_path, monkeyp
     page = running.run(study, tmp_path / "docs").read_text()
     assert not set(killed.drawn) & set(rest.drawn) and set(rest.drawn.values()) == {1}
     validation = [path.name for path in killed.drawn + rest.drawn if path.name.startswith("validation")]
-    assert len(validation) == 3 * len(CANDIDATES["weight"]) + len(CANDIDATES["top_p"]) + len(CANDIDATES["cdk"])
+    assert len(validation) == sum(len(choice.candidates) for choice in CHOICES.values())
     results = json.loads((tmp_path / "results.json").read_text())
     assert set(results["claims"]) == {"retrieval", "best_of", "guidance"}
     for claim in results["claims"].values():

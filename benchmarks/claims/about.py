@@ -1,4 +1,4 @@
-"""What a finished study is: its world, its decoders, how long it took, and what could be reached at best."""
+"""What a finished study is: its world, its decoders, and how long it took."""
 
 from __future__ import annotations
 
@@ -8,25 +8,9 @@ import platform
 import time
 from typing import Any
 
-import numpy as np
-
-from benchmarks.claims.pictures import right, wanted_pictures
 from benchmarks.claims.settings import BEST_OF, CHOICES, Sampling
 from benchmarks.claims.study import Study
 from cm3leon_jax.runtime.files import read_json
-
-
-def ceiling(study: Study) -> float:
-    """Share of the test pictures' creatures that the judge knows behind the image tokenizer."""
-    from cm3leon_jax.data.sources import open_source
-    from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
-
-    source: Any = open_source(study.source("bank"))
-    wanted = wanted_pictures(source, "test", study.known, study.bank_only)
-    tokenizer = ImageTokenizer.load(study.models["image_tokenizer"])
-    behind = tokenizer.decode(tokenizer.encode(np.stack([want.image for want in wanted])))
-    hits = right(wanted, behind[:, None], source.world)
-    return sum(int(each.sum()) for each in hits.values()) / sum(len(want.sightings) for want in wanted)
 
 
 def facts(study: Study, chosen: dict[str, Sampling]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.claims import best_of, guidance, retrieval
-from benchmarks.claims.about import ceiling, facts
+from benchmarks.claims.about import facts
 from benchmarks.claims.choosing import choose
 from benchmarks.claims.drawing import Drawing, missing
 from benchmarks.claims.page import write_page
@@ -42,7 +42,7 @@ def conclude(study: Study, chosen: dict[str, Sampling], docs: pathlib.Path) -> p
         return read_scores(drawing, [_results(study, variant, seed) for seed in range(study.seeds)])
 
     sections = [
-        retrieval.conclude(study, chosen, load, ceiling(study)),
+        retrieval.conclude(study, chosen, load),
         best_of.conclude(study, chosen, load),
         guidance.conclude(study, chosen, load),
     ]

@@ -18,6 +18,7 @@ class Scores:
     right: dict[str, np.ndarray]  # group -> creatures that stand where they should, int [S, N, n]
     asked: dict[str, np.ndarray]  # group -> creatures that should, int [N]
     retrieved: dict[str, np.ndarray]  # group -> creatures that any of the retrieved documents names, int [N]
+    behind_tokenizer: dict[str, np.ndarray]  # group -> creatures of true pictures known behind the tokenizer, int [N]
     clip: np.ndarray  # cosine of each picture with its caption, float [S, N, n]
 
 
@@ -34,5 +35,6 @@ def read_scores(drawing: Drawing, directories: Sequence[Path]) -> Scores:
         right={group: np.array([one["right"][group] for one in found]) for group in found[0]["right"]},
         asked={group: np.array(counts) for group, counts in found[0]["asked"].items()},
         retrieved={group: np.array(counts) for group, counts in found[0]["retrieved"].items()},
+        behind_tokenizer={group: np.array(counts) for group, counts in found[0]["behind_tokenizer"].items()},
         clip=np.array([one["clip"] for one in found]),
     )

@@ -95,7 +95,7 @@ def made_up(shares, documents=0):
     totals = {"known": np.repeat([1, 2], 30), "bank_only": np.repeat([0, 1], 30)}
     hits = {group: rng.binomial(totals[group][:, None], shares, (2, 60, len(shares))) for group in totals}
     found = {group: totals[group] * (documents > 0) for group in totals}
-    return Scores(hits, totals, found, hits["known"] + rng.normal(size=(2, 60, len(shares))) / 10)
+    return Scores(hits, totals, found, totals, hits["known"] + rng.normal(size=(2, 60, len(shares))) / 10)
 
 
 STUDY = Study(pathlib.Path("x"), seeds=2, known=40, bank_only=20, many=40, samples=4)
@@ -115,10 +115,10 @@ def test_retrieval_is_said_to_help_where_it_does_and_only_there():
     def load(variant, drawing):
         return made_up([0.2 + 0.3 * drawing.retrieved * (variant == "retrieval")], drawing.retrieved)
 
-    section = retrieval.conclude(STUDY, weights, load, 1.0)
+    section = retrieval.conclude(STUDY, weights, load)
     assert section.verdict == HOLDS and len(section.tests) == 4
     assert ["retriever", "creatures of the bank alone named in a document", "0%", "100%", "100%"] in section.rows
-    assert retrieval.conclude(STUDY, weights, lambda *_: made_up([0.4]), 1.0).verdict == NOT
+    assert retrieval.conclude(STUDY, weights, lambda *_: made_up([0.4])).verdict == NOT
 
 
 def test_mixing_rules_is_said_to_help_where_their_samples_differ():
@@ -130,12 +130,12 @@ def test_mixing_rules_is_said_to_help_where_their_samples_differ():
 
     def load(_, drawing):
         hits = halves if drawing.sampling["rule"] == "cdk" else 1 - halves
-        return Scores({"known": hits}, totals, {}, hits.astype(float))
+        return Scores({"known": hits}, totals, {}, {}, hits.astype(float))
 
     section = best_of.conclude(study, rules, load)
     assert section.verdict == HOLDS
     assert [line.points[4].value for line in section.charts[0].lines] == [0.5, 0.5, 1.0]
-    same = best_of.conclude(study, rules, lambda *_: Scores({"known": halves}, totals, {}, halves.astype(float)))
+    same = best_of.conclude(study, rules, lambda *_: Scores({"known": halves}, totals, {}, {}, halves.astype(float)))
     assert same.verdict == NOT
 
 

@@ -26,6 +26,7 @@ class Copyist:
     def __init__(self, source):
         split = source.split("test")
         self.pictures = {split[index].caption: split[index].image for index in range(len(split))}
+        self.image_tokenizer = types.SimpleNamespace(encode=lambda images: images, decode=lambda codes: codes)
         self.retriever = types.SimpleNamespace(
             embed_texts=lambda texts: np.stack([self.pictures[text].reshape(-1) / 1e4 for text in texts]),
             embed_images=lambda images: images.reshape(len(images), -1) / 1e4,
@@ -66,6 +67,7 @@ def test_each_drawing_is_scored_and_made_once(study, tmp_path):
         assert scores.asked["known"].sum() > 10 and scores.asked["bank_only"].sum() >= 8
         for group, asked in scores.asked.items():
             assert scores.right[group].shape == (2, 18, 2) and scores.clip.shape == (2, 18, 2)
+            np.testing.assert_array_equal(scores.behind_tokenizer[group], asked)
             np.testing.assert_array_equal(scores.retrieved[group], asked * (drawing.retrieved > 0))
             np.testing.assert_array_equal(scores.right[group][1, :, 1], asked * (drawing.retrieved > 0))
     kept = np.load(drawings[1].path(results).with_suffix(".npz"))

@@ -44,12 +44,15 @@ class StandIn:
             }
             clip = rng.normal(size=(count, drawing.samples)).tolist()
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps({"asked": asked, "right": right, "retrieved": asked, "clip": clip}))
+            path.write_text(
+                json.dumps(
+                    {"asked": asked, "right": right, "retrieved": asked, "behind_tokenizer": asked, "clip": clip}
+                )
+            )
 
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    monkeypatch.setattr(running, "ceiling", lambda study: 1.0)
     monkeypatch.setattr(running, "facts", lambda study, chosen: ABOUT)
     monkeypatch.setattr(running, "write_picture", lambda *_: None)
     return Study(tmp_path, seeds=2, known=6, bank_only=4, many=4, samples=4, validation=6)

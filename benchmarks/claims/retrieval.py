@@ -73,8 +73,8 @@ def conclude(study: Study, chosen: dict[str, Sampling], load: Load) -> Section:
         verdict=verdict(tests),
         tests=tests,
         how="Both decoders read as many tokens in training: with one or two documents before most pairs, or with pairs "
-        f"alone. Of the creatures of true pictures, {100 * ceiling:.1f}% are recognized behind the image tokenizer: the "
-        "ceiling. Chance is below 1%.",
+        f"alone. Of the creatures of true pictures, {100 * ceiling:.1f}% are recognized behind the image tokenizer, "
+        "the ceiling. Chance is below 1%.",
         head=["decoder", "of", *(f"{count} document{'' if count == 1 else 's'}" for count in COUNTS)],
         rows=rows,
         charts=charts,

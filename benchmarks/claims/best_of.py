@@ -75,7 +75,7 @@ def conclude(study: Study, chosen: dict[str, Sampling], load: Load) -> Section:
         charts=[
             Chart(
                 f"claims_best_of_{choice}",
-                f"Right creatures in the best of n samples: {words}",
+                f"Right creatures, best of n: {words}",
                 "samples",
                 [
                     Line(name, {n: estimate(shares[rule, choice, n]) for n in numbers(study.samples)})

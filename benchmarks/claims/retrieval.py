@@ -59,7 +59,7 @@ def conclude(study: Study, chosen: dict[str, Sampling], load: Load) -> Section:
     charts = [
         Chart(
             f"claims_retrieval_{group}",
-            f"Right creatures among the {WHO[group]}",
+            f"Right {WHO[group]}",
             "retrieved documents",
             [Line(LABELS[v], {n: estimate(shares[v, group, n]) for n in COUNTS}) for v in LABELS],
         )

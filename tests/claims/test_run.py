@@ -73,6 +73,8 @@ def test_a_killed_study_goes_on_and_draws_nothing_twice(study, tmp_path, monkeyp
     assert len(validation) == sum(len(choice.candidates) for choice in CHOICES.values())
     results = json.loads((tmp_path / "results.json").read_text())
     assert set(results["claims"]) == {"retrieval", "best_of", "guidance"}
+    titles = [part.partition("]")[0] for part in page.split("![")[2:]]
+    assert len(titles) == 6 and max(map(len, titles)) <= 45  # as much as fits on a chart
     for claim in results["claims"].values():
         assert f"This {claim['verdict']}." in page
         assert all(f"]({name}.svg)" in page and (tmp_path / f"docs/{name}.svg").exists() for name in claim["charts"])

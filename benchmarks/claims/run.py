@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import subprocess
 import sys
 from collections.abc import Sequence
 
@@ -17,7 +16,7 @@ from benchmarks.claims.scores import Scores, read_scores
 from benchmarks.claims.settings import CHOICES, Sampling
 from benchmarks.claims.shown import write_picture
 from benchmarks.claims.study import VARIANTS, Study, arguments_of, shared_commands, training_command
-from cm3leon_jax.runtime.errors import EXIT_FINISHED, EXIT_START_AGAIN, EXIT_USER_ERROR, StartAgain, UserError
+from cm3leon_jax.runtime.child import run_child
 from cm3leon_jax.runtime.files import write_json
 
 
@@ -117,16 +116,4 @@ def _cm3leon(arguments: list[str]) -> None:
 
 
 def _process(arguments: list[str], what: str) -> None:
-    process = subprocess.Popen([sys.executable, *arguments])
-    try:
-        status = process.wait()
-    except KeyboardInterrupt:
-        process.terminate()  # it saves its state
-        process.wait()
-        raise
-    if status == EXIT_USER_ERROR:
-        raise UserError(f"{what} could not go on (see above)")
-    if status == EXIT_START_AGAIN or status < 0:  # negative: a signal ended it
-        raise StartAgain(f"{what} was interrupted; the same command continues from there")
-    if status != EXIT_FINISHED:
-        raise SystemExit(status)
+    run_child([sys.executable, *arguments], what)

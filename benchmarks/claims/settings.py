@@ -40,11 +40,11 @@ class Choice:
 
 
 _BY_WEIGHT = tuple(guided(weight) for weight in WEIGHTS)
-_TOP_P = tuple(guided(weight, top_p) for weight in (1.0, 1.5, 2.0) for top_p in (0.8, 0.95))
+_TOP_P = tuple(guided(weight, top_p) for weight in (1.0, 1.5, 2.0) for top_p in (0.5, 0.8, 0.95))
 _CDK = tuple(
     cdk(k, alpha, *temperatures)
     for k, alpha in ((2, 1.0), (2, 0.5), (8, 0.5))
-    for temperatures in ((0.2, 4.0), (0.8, 1.0))
+    for temperatures in ((0.2, 4.0), (0.4, 2.0), (0.8, 1.0))
 )
 CHOICES = {
     "retrieval": Choice("retrieval", 1, 1, _BY_WEIGHT),

@@ -5,11 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import platform
-import signal
-import subprocess
 import sys
-
-from cm3leon_jax.runtime.errors import EXIT_FINISHED, EXIT_START_AGAIN, EXIT_USER_ERROR, StartAgain, UserError
 
 # Command -> folder below the run's in which it keeps its stage record, and what it is, for people.
 STAGES = {
@@ -29,6 +25,7 @@ def demo(directory: str = "runs/demo") -> None:
     from cm3leon_jax.evaluation.report import RESULTS_FILE, write_report
     from cm3leon_jax.evaluation.results import assemble_results
     from cm3leon_jax.evaluation.summary import summary_table
+    from cm3leon_jax.runtime.child import run_child
     from cm3leon_jax.runtime.files import read_json, write_json
 
     run = pathlib.Path(directory)
@@ -36,7 +33,7 @@ def demo(directory: str = "runs/demo") -> None:
     parts = []
     for number, (command, (folder, title)) in enumerate(STAGES.items(), start=1):
         print(f"\n[{number}/{len(STAGES)}] {title}\n$ cm3leon {' '.join([command, *arguments])}", flush=True)
-        _run(command, arguments)
+        run_child([sys.executable, "-m", "cm3leon_jax", command, *arguments], f"`cm3leon {command}`")
         record = read_json(run / folder / STAGE_FILE, what="stage record", make_with=f"cm3leon {command}")
         parts.append((command, record))
     results_path = run / RESULTS_FILE
@@ -68,27 +65,3 @@ def _gin_arguments() -> list[str]:
         for index, argument in enumerate(sys.argv)
         if argument.startswith(("--gin.", "--gin_file")) or (index and sys.argv[index - 1] == "--gin_file")
     ]
-
-
-def _run(command: str, arguments: list[str]) -> None:
-    status = _status([sys.executable, "-m", "cm3leon_jax", command, *arguments])
-    if status == EXIT_USER_ERROR:
-        raise UserError(f"`cm3leon {command}` could not go on (see above)")
-    if status == EXIT_START_AGAIN or status < 0:  # negative: a signal ended it
-        raise StartAgain(f"`cm3leon {command}` was interrupted; the same command continues from there")
-    if status != EXIT_FINISHED:
-        raise SystemExit(status)
-
-
-def _status(command: list[str]) -> int:
-    """Runs a process to its end. What asks this one to end asks it too: no process is left behind, and it may save."""
-    process = subprocess.Popen(command)
-    before = signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.terminate()  # the terminal has told it already; `kill -INT` has not
-        process.wait()
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -30,8 +30,6 @@ def test_a_bug_in_a_child_ends_the_run_with_its_status():
 
 WAITS = "signal.signal(signal.SIGTERM, lambda *_: exit(42)); print('up', flush=True); time.sleep(60)"
 CHILD = f"import signal, time; {WAITS}"
-    "import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit(42)); print('up', flush=True); time.sleep(60)"
-)
 PARENT = f"""
 import sys
 from cm3leon_jax.runtime.child import run_child

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
 import platform
@@ -10,7 +11,8 @@ from typing import Any
 
 from benchmarks.claims.settings import BEST_OF, CHOICES, Sampling
 from benchmarks.claims.study import Study
-from cm3leon_jax.runtime.files import read_json
+from cm3leon_jax.runtime.files import fingerprint, read_json
+from cm3leon_jax.runtime.model_folder import model_fingerprint
 
 
 def facts(study: Study, chosen: dict[str, Sampling]) -> dict[str, Any]:
@@ -36,6 +38,15 @@ def facts(study: Study, chosen: dict[str, Sampling]) -> dict[str, Any]:
         "machine": f"{os.cpu_count()} cores ({platform.machine()})",
         "written": time.strftime("%Y-%m-%d"),
     }
+
+
+@functools.cache
+def made_with(study: Study, variant: str, seed: int) -> str:
+    """A few letters that name a decoder, and the documents that are retrieved for it."""
+    from cm3leon_jax.data.shards import PreparedData
+
+    decoder = model_fingerprint(f"{study.decoder(variant, seed)}/model")
+    return fingerprint(decoder, PreparedData(study.prepared("bank")).fingerprint)[:8]
 
 
 def _drawing_seconds(study: Study) -> float:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.claims import best_of, guidance, retrieval
-from benchmarks.claims.about import facts
+from benchmarks.claims.about import facts, made_with
 from benchmarks.claims.choosing import choose
 from benchmarks.claims.drawing import Drawing, missing
 from benchmarks.claims.page import write_page
@@ -88,7 +88,8 @@ def _test_drawings(study: Study, chosen: dict[str, Sampling]) -> dict[str, list[
 
 
 def _results(study: Study, variant: str, seed: int) -> str:
-    return study.path("drawings", f"{variant}_{seed}")
+    """Where a decoder's drawings are kept: those of another decoder or bank are not taken for its own."""
+    return study.path("drawings", f"{variant}_{seed}_{made_with(study, variant, seed)}")
 
 
 def _draw(study: Study, variant: str, seed: int, drawings: Sequence[Drawing]) -> None:
@@ -105,7 +106,7 @@ def _draw(study: Study, variant: str, seed: int, drawings: Sequence[Drawing]) ->
         "directory": directory,
         "drawings": [dataclasses.asdict(drawing) for drawing in left],
     }
-    file = study.path("drawings", f"{variant}_{seed}.json")
+    file = f"{directory}.json"
     write_json(file, request)
     _process(["-m", "benchmarks.claims.drawing", file], f"drawing with {variant}_{seed}")
 

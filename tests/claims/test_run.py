@@ -53,6 +53,7 @@ class StandIn:
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "made_with", lambda study, variant, seed: "decoder")
     monkeypatch.setattr(running, "facts", lambda study, chosen: ABOUT)
     monkeypatch.setattr(running, "write_picture", lambda *_: None)
     return Study(tmp_path, seeds=2, known=6, bank_only=4, many=4, samples=4, validation=6)
@@ -81,3 +82,8 @@ def test_a_killed_study_goes_on_and_draws_nothing_twice(study, tmp_path, monkeyp
     nothing = StandIn(life=0)
     monkeypatch.setattr(running, "_process", nothing)
     assert running.run(study, tmp_path / "docs").read_text() == page and not nothing.drawn
+    other = StandIn(life=-1)
+    monkeypatch.setattr(running, "_process", other)
+    monkeypatch.setattr(running, "made_with", lambda study, variant, seed: f"other{seed}" if seed else "decoder")
+    running.run(study, tmp_path / "docs")  # the second seed's decoders were trained anew
+    assert other.drawn and {path.parent.name.rpartition("_")[2] for path in other.drawn} == {"other1"}

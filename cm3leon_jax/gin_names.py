@@ -16,6 +16,7 @@ _CONFIGS = {
     "ScenesConfig": "data.scenes.examples",
     "WorldConfig": "data.scenes.world",
     "CaptionConfig": "data.scenes.captions",
+    "CreaturesConfig": "data.creatures.world",
     "TextTokenizerConfig": "tokenizers.text",
     "ImageTokenizerConfig": "tokenizers.image.config",
     "ImageTokenizerTraining": "tokenizers.image.config",

@@ -17,6 +17,7 @@ class Command:
 
 COMMANDS = {
     "scenes": Command("scenes:scenes", "render the embedded data set: scenes with captions, no download"),
+    "creatures": Command("creatures:creatures", "make up named creatures: embedded data for what retrieval is worth"),
     "train-text-tokenizer": Command("train_text_tokenizer:train_text_tokenizer", "SentencePiece on your captions"),
     "train-image-tokenizer": Command("train_image_tokenizer:train_image_tokenizer", "VQGAN on your images"),
     "train-retriever": Command("train_retriever:train_retriever", "CLIP on your image-caption pairs"),

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import pathlib
 import platform
-import signal
-import subprocess
 import sys
 from typing import NamedTuple
 
 from cm3leon_jax.evaluation.results import FINE_TUNING
-from cm3leon_jax.runtime.errors import EXIT_FINISHED, EXIT_START_AGAIN, EXIT_USER_ERROR, StartAgain, UserError
+from cm3leon_jax.runtime.child import run_child
 
 
 class Stage(NamedTuple):
@@ -62,7 +60,7 @@ def demo(directory: str = "runs/demo", sft: bool = False) -> None:
         arguments = [*given, "--gin_file", SFT_GIN] if stage.of_fine_tuning else given
         command = f"cm3leon {' '.join([stage.command, *arguments])}"
         print(f"\n[{number}/{len(stages)}] {stage.title}\n$ {command}", flush=True)
-        _run(stage.command, arguments)
+        run_child([sys.executable, "-m", "cm3leon_jax", stage.command, *arguments], f"`cm3leon {stage.command}`")
         record = read_json(run / stage.folder / STAGE_FILE, what="stage record", make_with=f"cm3leon {stage.command}")
         records[stage.name] = record
     results_path = run / RESULTS_FILE
@@ -96,27 +94,3 @@ def _gin_arguments() -> list[str]:
         for index, argument in enumerate(sys.argv)
         if argument.startswith(("--gin.", "--gin_file")) or (index and sys.argv[index - 1] == "--gin_file")
     ]
-
-
-def _run(command: str, arguments: list[str]) -> None:
-    status = _status([sys.executable, "-m", "cm3leon_jax", command, *arguments])
-    if status == EXIT_USER_ERROR:
-        raise UserError(f"`cm3leon {command}` could not go on (see above)")
-    if status == EXIT_START_AGAIN or status < 0:  # negative: a signal ended it
-        raise StartAgain(f"`cm3leon {command}` was interrupted; the same command continues from there")
-    if status != EXIT_FINISHED:
-        raise SystemExit(status)
-
-
-def _status(command: list[str]) -> int:
-    """Runs a process to its end. What asks this one to end asks it too: no process is left behind, and it may save."""
-    process = subprocess.Popen(command)
-    before = signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.terminate()  # the terminal has told it already; `kill -INT` has not
-        process.wait()
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -15,6 +15,7 @@ import msgpack
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from cm3leon_jax.data.records import PreparedDocument, decode_document
+from cm3leon_jax.retrieval.selection import SelectionConfig
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, fingerprint, local_path, read_json, sha256_of_file, written_aside
 from cm3leon_jax.vocabulary import Vocabulary
@@ -81,6 +82,11 @@ class PreparedData:
     @property
     def splits(self) -> tuple[str, ...]:
         return tuple(self._splits)
+
+    @property
+    def selection(self) -> SelectionConfig:
+        """The rules by which documents were retrieved for those of training."""
+        return SelectionConfig(**self.manifest["settings"]["selection"])
 
     def ranges(self, split: str) -> list[tuple[range, float | None]]:
         """The documents of a split by the source that they are of, and the weight that each source was given."""

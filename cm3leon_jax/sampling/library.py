@@ -5,6 +5,7 @@ They are found by the caption's embedding, chosen by the rules of training, and 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Protocol
@@ -53,7 +54,16 @@ class RetrievedDocument:
 class Library:
     """A retriever, the memory bank that it made, and the documents in it."""
 
-    def __init__(self, retriever: Retriever, bank: MemoryBank, shelf: Shelf, image_tokenizer: ImageTokenizer):
+    def __init__(
+        self,
+        retriever: Retriever,
+        bank: MemoryBank,
+        shelf: Shelf,
+        image_tokenizer: ImageTokenizer,
+        selection: SelectionConfig | None = None,
+    ):
+        """`selection`: the rules by which documents are chosen; of how many are wanted, `retrieve` is told."""
+        self._selection = selection or SelectionConfig()
         self._retriever = retriever
         self._bank = bank
         self._shelf = shelf
@@ -66,7 +76,7 @@ class Library:
         found = neighbours_of(
             self._bank,
             text_queries=self._retriever.embed_texts(texts),
-            config=SelectionConfig(by_image=0, by_text=count),
+            config=dataclasses.replace(self._selection, by_image=0, by_text=count),
         )
         return [
             [RetrievedDocument(self._shelf[int(index)], self._image_tokenizer) for index in row if index != NOTHING]

@@ -312,4 +312,4 @@ def _open_library(prepared: Path, retriever: Retriever | None, text: TextTokeniz
     data = PreparedData(prepared)
     data.check(text=text.fingerprint, image=image.fingerprint, retriever=retriever.fingerprint)
     bank = MemoryBank.load(data.memory_bank_directory, encoder_fingerprint=retriever.fingerprint)
-    return Library(retriever, bank, data.split(BANK_SPLIT), image)
+    return Library(retriever, bank, data.split(BANK_SPLIT), image, data.selection)

@@ -7,11 +7,13 @@ import sys
 import numpy as np
 import PIL.Image
 import pytest
-from tiny_generator import Alphabet, Blocks, Letters, tiny_generator
+from tiny_generator import Alphabet, Bank, Blocks, Letters, Stored, tiny_generator
 
 from cm3leon_jax.model.partitioning import MeshConfig, Partitioning, make_mesh
+from cm3leon_jax.retrieval.selection import SelectionConfig
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.sampling.best_of import choose_best, clip_scores
+from cm3leon_jax.sampling.library import Library
 from cm3leon_jax.sampling.parts import HiddenCells, ImageHole
 from cm3leon_jax.sampling.pictures import write_picture_grid
 from cm3leon_jax.sampling.pipeline import Generator
@@ -43,6 +45,16 @@ def test_text_to_image_with_retrieved_documents(generator):
         generator.ask(["cat", found[0][0], ImageHole()])
     best = generator.best_of(texts, images)
     assert best.shape == (2, 8, 8, 3)
+
+
+def test_documents_are_chosen_by_the_rules_that_the_data_was_prepared_with():
+    alphabet, letters, codes = Alphabet(), Letters(), np.zeros(16, np.int32)
+    shelf = [Stored(letter, letters.encode(letter), codes) for letter in "abcdefgh"]
+    bank = Bank(alphabet.embed_texts([stored.caption for stored in shelf]))
+    for threshold, expected in ((0.9, ["a", "e"]), (0.98, ["b", "d"]), (1.1, ["c"])):
+        library = Library(alphabet, bank, shelf, Blocks(), SelectionConfig(threshold=threshold))
+        (found,) = library.retrieve(["cat"], len(expected))
+        assert [document.caption for document in found] == expected
 
 
 def test_image_to_text(generator):

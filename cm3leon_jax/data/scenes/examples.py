@@ -8,7 +8,6 @@ in whatever wording, is seen in training, for any counts and seeds.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from cm3leon_jax.data.scenes.captions import Caption, CaptionConfig, write_caption
 from cm3leon_jax.data.scenes.facts import Fact, fact_to_dict
 from cm3leon_jax.data.scenes.world import Scene, WorldConfig, sample_scene
+from cm3leon_jax.data.splits import hashed_split
 from cm3leon_jax.runtime.errors import UserError
 
 SPLITS = ("train", "validation", "test")
@@ -67,23 +67,15 @@ class SceneExample:
 
 
 def split_of_scene(scene: Scene) -> str:
-    return _split_of(scene.key())
+    return hashed_split(scene.key(), HELD_OUT_SHARE)
 
 
 def split_of_facts(facts: Iterable[Fact]) -> str:
-    return _split_of(sorted(json.dumps(fact_to_dict(fact)) for fact in facts))
+    return hashed_split(sorted(json.dumps(fact_to_dict(fact)) for fact in facts), HELD_OUT_SHARE)
 
 
 def split_of_word(word: str) -> str:
-    return _split_of(word)
-
-
-def _split_of(value: Any) -> str:
-    digest = hashlib.blake2b(json.dumps(value).encode(), digest_size=8).digest()
-    position = int.from_bytes(digest, "little") / 2**64
-    if position < HELD_OUT_SHARE:
-        return "test"
-    return "validation" if position < 2 * HELD_OUT_SHARE else "train"
+    return hashed_split(word, HELD_OUT_SHARE)
 
 
 def scene_examples(split: str, config: ScenesConfig) -> Iterator[SceneExample]:

@@ -36,9 +36,10 @@ def open_source(spec: str, *, validation_share: float = 0.02, test_share: float 
     - "scenes:DATA_DIR": the embedded data set, already rendered
     - "scenes:DATA_DIR?task=NAME": its instructions for a task of fine-tuning
     - "vqa2:FOLDER?split=val" and others: data sets for fine-tuning as they are published (`published.PUBLISHED`)
+    - "creatures:DATA_DIR": pictures of named creatures, by the folder that `cm3leon creatures` wrote
 
     Several are joined by " + ", all or none with weights: "0.7*folder:A + 0.3*parquet:B". The shares say how much is
-    held out; scenes come with their own splits. Raises `UserError`.
+    held out; scenes and creatures come with their own splits. Raises `UserError`.
     """
     held_out = HeldOut(validation_share, test_share)
     parts = check_spec(spec)

@@ -28,6 +28,7 @@ KINDS: dict[str, Kind] = {
     "documents": Kind("PATTERN", "documents.documents_source"),
     "tfds": Kind("NAME", "tfds.tfds_source"),
     "scenes": Kind("DATA_DIR", "scenes_tasks.scenes_source"),
+    "creatures": Kind("DATA_DIR", "creatures.creatures_source"),
     **{name: Kind(published.form, "") for name, published in PUBLISHED.items()},
 }
 

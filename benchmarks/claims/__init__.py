@@ -1,0 +1,1 @@
+"""What the paper claims, tested at the scale that can be run here: `python -m benchmarks.claims`."""

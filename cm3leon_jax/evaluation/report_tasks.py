@@ -45,8 +45,8 @@ def _table(tasks: Mapping) -> str:
         scores, low, high = (task[kind].get(task["headline"]) for kind in ("scores", "baseline", "ceiling"))
         value = cell(scores and scores["value"])
         bounds = (cell(bound and bound["value"]) for bound in (low, high))
-        rows.append((name, _MEANINGS[name], value, interval(scores), *bounds, str(task["examples"])))
-    head = ("task", "what counts", "reached", "95% interval", "baseline", "ceiling", "examples")
+        rows.append((f"{name}: {_MEANINGS[name]}", value, interval(scores), *bounds, str(task["examples"])))
+    head = ("task", "reached", "95% interval", "baseline", "ceiling", "examples")
     return table(head, rows, caption="Tasks of fine-tuning") + "".join(
         _parts(name, task) for name, task in tasks.items()
     )
@@ -94,10 +94,9 @@ def _cards(name: str, examples: Sequence[Mapping], pictures: Pictures) -> str:
             ]
             answer = ""
         else:
-            answer = f"<p>→ <strong>{text(example['output']) or '(nothing)'}</strong></p>"
-            answer += (
-                f'<p class="note">true: {text(example["truth"])}</p>' if example["truth"] != example["output"] else ""
-            )
+            differs = example["truth"] != example["output"]
+            truth = f'<p class="note">true: {text(example["truth"])}</p>' if differs else ""
+            answer = f"<div><p>→ <strong>{text(example['output']) or '(nothing)'}</strong></p>{truth}</div>"
         given = " · ".join(text(line) for line in example["given"])
         cards.append(
             f'<article class="card"><h4>{text(name)} {_tally(example)}</h4><p>{given}</p>{answer}'

@@ -1,6 +1,6 @@
 """What the paper claims, tested at the scale that can be run here; ends with docs/claims.md.
 
-    python -m benchmarks.claims                    # about 90 minutes on two CPU cores
+    python -m benchmarks.claims                    # about two hours on two CPU cores
     python -m benchmarks.claims --size gpu         # a larger world and model, for a GPU
 
 Named creatures are made up, and tokenizers, the retriever and prepared documents are made once. Then a decoder of each

@@ -7,7 +7,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from benchmarks.claims import best_of, guidance, retrieval
+from benchmarks.claims import best_of, fine_tuning, guidance, retrieval
 from benchmarks.claims.about import facts, made_with
 from benchmarks.claims.choosing import choose
 from benchmarks.claims.drawing import Drawing, missing
@@ -31,6 +31,8 @@ def run(study: Study, docs: pathlib.Path) -> pathlib.Path:
     for seed in range(study.seeds):
         for variant, drawings in _test_drawings(study, chosen).items():
             _draw(study, variant, seed, drawings)
+    for arguments in fine_tuning.commands(study) if study.fine_tunings else ():
+        _cm3leon(arguments)
     return conclude(study, chosen, docs)
 
 
@@ -44,6 +46,7 @@ def conclude(study: Study, chosen: dict[str, Sampling], docs: pathlib.Path) -> p
         retrieval.conclude(study, chosen, load),
         best_of.conclude(study, chosen, load),
         guidance.conclude(study, chosen, load),
+        *([fine_tuning.conclude(study)] if study.fine_tunings else []),
     ]
     about = facts(study, chosen)
     write_json(

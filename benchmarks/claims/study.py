@@ -36,6 +36,7 @@ class Study:
     many: int = 200  # of the known ones, those that are drawn `samples` times
     samples: int = 16
     validation: int = 150  # validation pictures that settings are chosen on
+    fine_tunings: int = 3  # of the demo's decoder; 0 leaves the fourth claim out
     bindings: tuple[str, ...] = ()  # further gin bindings of all commands: NAME=VALUE
 
     def __post_init__(self) -> None:

@@ -26,6 +26,8 @@ class StandIn:
     def __call__(self, arguments, what):
         if arguments[1] == "cm3leon_jax":
             self.commands.append(arguments[2])
+            if arguments[2] == "evaluate":
+                self._evaluate(pathlib.Path(arguments[arguments.index("--directory") + 1]))
             return
         request = json.loads(pathlib.Path(arguments[-1]).read_text())
         for drawing in (Drawing(**each) for each in request["drawings"]):
@@ -50,13 +52,24 @@ class StandIn:
                 )
             )
 
+    def _evaluate(self, folder):
+        """A task that is learned, and one that is not; captions are drawn a little worse."""
+        task = {"headline": "right", "ceiling": {"right": {"value": 1.0}}}
+        tasks = {
+            "learned": task | {"counts": {"scores": [[2] * 8, [2] * 8], "baseline": [[0] * 8, [2] * 8]}},
+            "not": task | {"counts": {"scores": [[1] * 8, [2] * 8], "baseline": [[1] * 8, [2] * 8]}},
+        }
+        kept = {"before": {"counts": [[50] * 8, [100] * 8]}, "after": {"counts": [[48] * 8, [100] * 8]}}
+        (folder / "scene_tasks").mkdir(parents=True, exist_ok=True)
+        (folder / "scene_tasks/scores.json").write_text(json.dumps({"tasks": tasks, "text_to_image": kept}))
+
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
     monkeypatch.setattr(running, "made_with", lambda study, variant, seed: "decoder")
     monkeypatch.setattr(running, "facts", lambda study, chosen: ABOUT)
     monkeypatch.setattr(running, "write_picture", lambda *_: None)
-    return Study(tmp_path, seeds=2, known=6, bank_only=4, many=4, samples=4, validation=6)
+    return Study(tmp_path, seeds=2, known=6, bank_only=4, many=4, samples=4, validation=6, fine_tunings=2)
 
 
 def test_a_killed_study_goes_on_and_draws_nothing_twice(study, tmp_path, monkeypatch):
@@ -73,7 +86,11 @@ def test_a_killed_study_goes_on_and_draws_nothing_twice(study, tmp_path, monkeyp
     validation = [path.name for path in killed.drawn + rest.drawn if path.name.startswith("validation")]
     assert len(validation) == sum(len(choice.candidates) for choice in CHOICES.values())
     results = json.loads((tmp_path / "results.json").read_text())
-    assert set(results["claims"]) == {"retrieval", "best_of", "guidance"}
+    assert set(results["claims"]) == {"retrieval", "best_of", "guidance", "fine_tuning"}
+    of_fine_tuning = results["claims"]["fine_tuning"]
+    assert [round(test["value"], 6) for test in of_fine_tuning["tests"].values()] == [1.0, 0.0, 0.01]
+    assert of_fine_tuning["verdict"] == "holds in part"
+    assert rest.commands[-6:] == ["demo", "prepare", *["train", "evaluate"] * 2]
     titles = [part.partition("]")[0] for part in page.split("![")[2:]]
     assert len(titles) == 6 and max(map(len, titles)) <= 45  # as much as fits on a chart
     for claim in results["claims"].values():

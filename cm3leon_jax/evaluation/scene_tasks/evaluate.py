@@ -19,7 +19,7 @@ from cm3leon_jax.evaluation.held_out import HeldOutScene
 from cm3leon_jax.evaluation.protocols import Generator
 from cm3leon_jax.evaluation.scene_scores import check_images, fact_shares
 from cm3leon_jax.evaluation.scene_tasks.bounds import RoundTrip, baseline, ceiling
-from cm3leon_jax.evaluation.scene_tasks.counts import shares
+from cm3leon_jax.evaluation.scene_tasks.counts import Counts, shares
 from cm3leon_jax.evaluation.scene_tasks.table import SCENE_TASKS, Output, SceneTask
 from cm3leon_jax.instructions.instruction import KEY
 from cm3leon_jax.instructions.tasks import TASKS
@@ -72,7 +72,8 @@ def evaluate_scene_tasks(
     """Scores of each task of `sources` (a source of `scenes:DATA_DIR?task=NAME` by its name) -> (scores, shown).
 
     Pictures are drawn by `sampling`, texts greedily. Each task has its "scores", the "headline" among them, "ceiling"
-    and "baseline", all as dicts of `intervals.Share`.
+    and "baseline", all as dicts of `intervals.Share`; and of the headline and its baseline the "counts", hits and
+    totals of each example.
     """
     scores: dict[str, Any] = {}
     shown: dict[str, list[dict[str, Any]]] = {}
@@ -82,12 +83,14 @@ def evaluate_scene_tasks(
         outputs = _answers(answerer, task, examples, resolution, sampling, config)
         training = _metadata(source, "train", config.training_examples) if task.guess else []
         found = task.score(examples, outputs)
+        without = baseline(task, training, examples, resolution)
         scores[name] = {
             "examples": len(examples),
             "headline": task.headline,
             "scores": shares(found),
             "ceiling": shares(ceiling(task, examples, resolution, round_trip)),
-            "baseline": shares(baseline(task, training, examples, resolution)),
+            "baseline": shares(without),
+            "counts": {"scores": _lists(found[task.headline]), "baseline": _lists(without[task.headline])},
         }
         headline = found[task.headline]
         shown[name] = [
@@ -99,12 +102,19 @@ def evaluate_scene_tasks(
 
 
 def text_to_image_share(answerer: Answerer, scenes: Sequence[HeldOutScene], sampling: SamplingConfig) -> dict[str, Any]:
-    """Of the facts that held-out captions state, those that are true of pictures drawn without retrieved documents."""
+    """Of the facts that held-out captions state, those that are true of pictures drawn without retrieved documents: the
+    dict of an `intervals.Share`, and the "counts" of each caption."""
     texts, stated = [scene.caption for scene in scenes], [scene.facts for scene in scenes]
     pictures = answerer.text_to_image(
         texts, retrieved=[[] for _ in texts], n=1, sampling=sampling, label="draw: captions"
     )[:, 0]
-    return fact_shares(stated, check_images(stated, pictures))["overall"]
+    verdicts = check_images(stated, pictures)
+    counts = Counts(np.array([sum(each) for each in verdicts]), np.array([len(each) for each in verdicts]))
+    return fact_shares(stated, verdicts)["overall"] | {"counts": _lists(counts)}
+
+
+def _lists(counts: Counts) -> list[list[int]]:
+    return [counts.hits.tolist(), counts.totals.tolist()]
 
 
 def _metadata(source: Source, split: str, count: int) -> list[Metadata]:

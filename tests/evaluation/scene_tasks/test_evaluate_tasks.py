@@ -80,6 +80,8 @@ def test_who_knows_all_scores_everything(sources):
         headline = found["headline"]
         assert found["scores"][headline]["value"] == found["ceiling"][headline]["value"] == 1.0, name
         assert (found["baseline"][headline]["value"] or 0) < 1.0 and found["examples"] == 6
+        hits, totals = found["counts"]["scores"]
+        assert hits == totals and len(hits) == 6 and found["counts"]["baseline"] != found["counts"]["scores"]
         assert len(shown[name]) == 2 and shown[name][0]["hits"] == shown[name][0]["total"] > 0
     draws = [task.draws for task in SCENE_TASKS.values()]
     assert oracle.rules == ["guided" if each else "greedy" for each in draws]

@@ -18,6 +18,7 @@ ScenesConfig.resolution = 64
 ImageTokenizerConfig.resolution = 64
 ImageTokenizerConfig.patch_size = 8
 StreamConfig.length = 288
+StreamConfig.chapter_steps = 32
 SuitesConfig.examples = 2
 ScenesConfig.train = 96
 ScenesConfig.validation = 8

@@ -42,7 +42,8 @@ class WordInstruction(Preprocessor):
 
     def apply(self, example: Example, rng: np.random.Generator) -> Example:
         wording = draw_wording(json.loads(example["instruction"]), rng)
-        tokens, answers = lay_out(wording, np.split(example["image"], wording.images or 1), self)
+        images = np.split(example["image"], wording.images or 1)
+        tokens, answers = lay_out(wording, images, self.text_tokenizer, self.vocabulary)
         return {
             "tokens": tokens,
             "retrieved": np.zeros(1, np.int32),
@@ -55,23 +56,23 @@ class WordInstruction(Preprocessor):
 
 
 def lay_out(
-    instruction: Instruction, images: Sequence[np.ndarray], words: WordInstruction
+    instruction: Instruction, images: Sequence[np.ndarray], text_tokenizer: TextEncoder, vocabulary: Vocabulary
 ) -> tuple[np.ndarray, list[Span]]:
     """The sequence of an instruction with its pictures' codes, int32 [length], and where its answers stand in it."""
     documents, parts = [], []  # of each text and picture in turn: lengths of its parts, and which are answers
     given = iter(images)
     for document in instruction.documents:
-        texts = [words.text_tokenizer.encode(part.text) for part in document.texts]
+        texts = [text_tokenizer.encode(part.text) for part in document.texts]
         image = next(given) if document.has_image else np.zeros(0, np.int32)
         documents.append(Document(np.concatenate([np.zeros(0, np.int32), *texts]), image))
         parts.append([(len(ids), part.is_answer) for ids, part in zip(texts, document.texts, strict=True)])
         parts.append([(len(image), document.image_is_answer)])
     try:
-        ids = assemble(documents, words.vocabulary)
+        ids = assemble(documents, vocabulary)
     except SequenceError as error:
         raise UserError(f"an instruction does not fit the vocabulary ({error}): prepare the data again") from None
     answers = []
-    for segment, of_segment in zip(segment_spans(ids, words.vocabulary), parts, strict=True):
+    for segment, of_segment in zip(segment_spans(ids, vocabulary), parts, strict=True):
         start = segment.start
         for length, is_answer in of_segment:
             answers += [Span(start, start + length)] * (is_answer and length > 0)

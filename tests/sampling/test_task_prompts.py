@@ -8,7 +8,8 @@ import pytest
 from tiny_generator import CONFIG, VOCABULARY, Blocks, Letters, random_params
 
 from cm3leon_jax import cli
-from cm3leon_jax.documents import Document, Span, assemble, mask, segment_spans
+from cm3leon_jax.data.instruction_preprocessors import lay_out
+from cm3leon_jax.documents import mask
 from cm3leon_jax.instructions.tasks import TASKS
 from cm3leon_jax.runtime.files import read_json_lines
 from cm3leon_jax.sampling.pipeline import Generator
@@ -44,20 +45,9 @@ def generator():
 
 def trained_on(template, values, images, words, vocabulary):
     """The sequence of the filled template with the answers of its texts hidden, and these, each its ids."""
-    documents, answers, spans = [], [], []
-    codes = iter(images)
-    for place, said in enumerate(template.fill(values).documents):
-        ids = [words.encode(text.text) for text in said.texts]
-        documents.append(Document(np.concatenate(ids), next(codes)))
-        ends = np.cumsum([len(one) for one in ids])
-        for text, one, end in zip(said.texts, ids, ends, strict=True):
-            if text.is_answer:
-                answers.append(one)
-                spans.append((2 * place, int(end) - len(one), int(end)))
-    whole = assemble(documents, vocabulary)
-    starts = [segment.start for segment in segment_spans(whole, vocabulary)]
-    hidden = [Span(starts[segment] + start, starts[segment] + end) for segment, start, end in spans]
-    return mask(whole, hidden, vocabulary), answers
+    ids, found = lay_out(template.fill(values), images, words, vocabulary)
+    spans = [span for span in found if vocabulary.is_text(ids[span.start : span.stop]).all()]
+    return mask(ids, spans, vocabulary), [ids[span.start : span.stop] for span in spans]
 
 
 @pytest.mark.parametrize(("task", "number"), WORDINGS)

@@ -52,8 +52,8 @@ def conclude(study: Study) -> Section:
     )
     rows.append(["captions drawn, before and after", str(estimate(before)), str(estimate(after)), ""])
     how = (
-        f"The demo's decoder of pictures of coloured shapes, fine-tuned {study.fine_tunings} times on nine tasks with "
-        "other orders of the data, on held-out scenes. Scores are exact. The baseline needs no model: the most "
+        f"The demo's decoder of pictures of coloured shapes, fine-tuned on nine tasks {_times(study.fine_tunings)}, on "
+        "held-out scenes. Scores are exact. The baseline needs no model: the most "
         "frequent answer to each kind of question, the picture left unchanged, the picture or text of another example. "
         "Captions are drawn without retrieved documents; the scores are their facts that are true of the picture."
     )
@@ -68,6 +68,10 @@ def conclude(study: Study) -> Section:
         rows=rows,
         charts=[],
     )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times with other orders of the data"
 
 
 def _folder(study: Study, seed: int) -> str:

@@ -14,9 +14,9 @@ PICTURE = "claims.png"
 
 _INTRODUCTION = """# What the paper claims, tested at the scale that can be run here
 
-CM3Leon's claims about retrieval, CD-K and guidance, tested with decoders of {millions:.1f} million parameters that
-were trained for {steps:,} steps on pictures of named creatures. Each figure is the share of the creatures asked for
-that were drawn right and in their place, with its 95% interval over pictures and {seeds} training runs.
+CM3Leon's claims, tested with decoders of {millions:.1f} million parameters that were trained for {steps:,} steps on
+pictures of named creatures. Where nothing else is said, a figure is the share of the creatures asked for that were
+drawn right and in their place, with its 95% interval over pictures and {seeds} training runs.
 `python -m benchmarks.claims` makes all of it and writes this page.
 
 | claim | verdict |
@@ -96,7 +96,7 @@ def _claim(section: Section) -> str:
         how=section.how,
         table="\n".join(f"| {' | '.join(line)} |" for line in lines),
         charts="\n".join(f"![{chart.title}]({chart.name}.svg)" for chart in section.charts),
-    )
+    ).rstrip()
 
 
 def _how(about: dict[str, Any]) -> str:

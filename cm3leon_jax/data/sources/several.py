@@ -77,12 +77,32 @@ class SeveralSources:
         ]
 
 
-class SeveralSplit:
+class _Joined:
+    """Splits one behind the other."""
+
+    def __init__(self, parts: Sequence[SourceSplit]):
+        self._parts = parts
+        self._ends = list(itertools.accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        """The number of the part that an example is in, and its index there."""
+        part = bisect.bisect_right(self._ends, index)
+        return part, index - (self._ends[part - 1] if part else 0)
+
+    def captions(self) -> Iterator[str]:
+        """Of all parts in turn, whatever their weights."""
+        return itertools.chain.from_iterable(part.captions() for part in self._parts)
+
+
+class SeveralSplit(_Joined):
     """The split of that name of each source that has it."""
 
     def __init__(self, parts: dict[int, SourceSplit], weights: Sequence[float | None]):
-        self._numbers, self._parts = list(parts), list(parts.values())
-        self._ends = list(itertools.accumulate(map(len, self._parts)))
+        super().__init__(list(parts.values()))
+        self._numbers = list(parts)
         ranges = [range(end - len(part), end) for end, part in zip(self._ends, self._parts, strict=True)]
         if None in weights:
             self.shares = [Share(range(len(self)), 1.0)]
@@ -93,17 +113,9 @@ class SeveralSplit:
     def fingerprint(self) -> str:
         return fingerprint([part.fingerprint for part in self._parts], [share.weight for share in self.shares])
 
-    def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
-
     def __getitem__(self, index: int) -> SourceExample:
-        part = bisect.bisect_right(self._ends, index)
-        place = index - (self._ends[part - 1] if part else 0)
+        part, place = self._locate(index)
         return _numbered(self._numbers[part], functools.partial(self._parts[part].__getitem__, place))
-
-    def captions(self) -> Iterator[str]:
-        """Of all sources in turn, whatever their weights."""
-        return itertools.chain.from_iterable(part.captions() for part in self._parts)
 
 
 def documents_of(source: Source, split: str) -> SourceSplit:
@@ -112,12 +124,11 @@ def documents_of(source: Source, split: str) -> SourceSplit:
     return kinds[0] if len(kinds) == 1 else JoinedSplit(kinds)
 
 
-class JoinedSplit:
+class JoinedSplit(_Joined):
     """Splits one behind the other. Without weights, all of their examples are used equally often."""
 
     def __init__(self, parts: Sequence[SourceSplit]):
-        self._parts = parts
-        self._ends = list(itertools.accumulate(map(len, parts)))
+        super().__init__(parts)
         weighed = [(end - len(part), share) for part, end in zip(parts, self._ends, strict=True)
                    for share in shares_of(part) if share.range]  # fmt: skip
         alike = all(share.weight == 1.0 for _, share in weighed)
@@ -132,15 +143,9 @@ class JoinedSplit:
     def fingerprint(self) -> str:
         return fingerprint([part.fingerprint for part in self._parts])
 
-    def __len__(self) -> int:
-        return self._ends[-1]
-
     def __getitem__(self, index: int) -> SourceExample:
-        part = bisect.bisect_right(self._ends, index)
-        return self._parts[part][index - (self._ends[part - 1] if part else 0)]
-
-    def captions(self) -> Iterator[str]:
-        return itertools.chain.from_iterable(part.captions() for part in self._parts)
+        part, place = self._locate(index)
+        return self._parts[part][place]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,8 +3,9 @@
 import json
 
 import PIL.Image
+from sources import read_all
 
-from cm3leon_jax.data.sources import BadExample, open_source
+from cm3leon_jax.data.sources import open_source
 
 
 def picture(folder, name, level=0, size=(8, 6)):
@@ -29,22 +30,10 @@ def opened(spec):
 def read(spec):
     """-> ({id: example}, {id: reason}) of all splits."""
     source = opened(spec)
-    found = [read_split(source.split(name)) for name in source.splits]
+    found = [read_all(source.split(name)) for name in source.splits]
     return {id: each for good, _ in found for id, each in good.items()}, {
         id: each for _, bad in found for id, each in bad.items()
     }
-
-
-def read_split(split):
-    """-> ({id: example}, {id: reason})."""
-    good, bad = {}, {}
-    for index in range(len(split)):
-        try:
-            example = split[index]
-            good[example.id] = example
-        except BadExample as error:
-            bad[error.id] = error.reason
-    return good, bad
 
 
 def said(example):

@@ -1,7 +1,8 @@
 """COCO captions and Flickr30k in every form in which they are published."""
 
 import pytest
-from published_files import levels, opened, picture, read, read_split, said, write
+from published_files import levels, opened, picture, read, said, write
+from sources import read_all
 
 from cm3leon_jax.data.sources import open_source
 from cm3leon_jax.runtime.errors import UserError
@@ -43,7 +44,7 @@ def test_captions_of_a_picture_are_held_out_together(tmp_path):
     rows = [(n, n % 30, f"caption {n}") for n in range(150)]
     write(tmp_path / "captions_train2014.json", coco(rows, images))
     source = open_source(f"coco_captions:{tmp_path}", validation_share=0.3, test_share=0.3)
-    found = [read_split(source.split(name))[0].values() for name in source.splits]
+    found = [read_all(source.split(name))[0].values() for name in source.splits]
     assert sum(map(len, found)) == 150
     assert sum(len({each.metadata["image_id"] for each in examples}) for examples in found) == 30
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from published_files import levels, opened, picture, read, read_split, said, write
+from published_files import levels, opened, picture, read, said, write
+from sources import read_all
 
 from cm3leon_jax.data.sources import open_source
 from cm3leon_jax.runtime.errors import UserError
@@ -66,7 +67,7 @@ def test_questions_about_a_picture_are_held_out_together(tmp_path):
         picture(tmp_path, f"{image:012d}.jpg")
     write_vqa(tmp_path, [question(n, n % 40) for n in range(120)], [annotation(n, n % 40, "x") for n in range(120)])
     source = open_source(f"vqa2:{tmp_path}", validation_share=0.3, test_share=0.3)
-    images = [{each.metadata["image_id"] for each in read_split(source.split(name))[0].values()} for name in source.splits]  # fmt: skip # noqa: E501
+    images = [{each.metadata["image_id"] for each in read_all(source.split(name))[0].values()} for name in source.splits]  # fmt: skip # noqa: E501
     assert sum(map(len, images)) == 40 and min(map(len, images)) > 0
 
 

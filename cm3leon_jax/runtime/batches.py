@@ -25,7 +25,11 @@ def batches_by_step(batch_of_step: Callable[[int], Any]) -> MakeBatches:
 
 
 def prefetched(batches: Iterator, depth: int = 2) -> Generator[Any, None, None]:
-    """Runs an iterator in a thread, `depth` items ahead. An error in it is raised where the item was due."""
+    """Runs an iterator in a thread, `depth` items ahead. An error in it is raised where the item was due.
+
+    Closing it waits for the item that is being made: a thread that is still inside compiled code while Python takes
+    itself apart aborts the process.
+    """
     items: queue.Queue = queue.Queue(maxsize=depth)
     stopped = threading.Event()
 
@@ -50,6 +54,7 @@ def prefetched(batches: Iterator, depth: int = 2) -> Generator[Any, None, None]:
             yield item
     finally:
         stopped.set()
+        thread.join()
 
 
 def _put(items: queue.Queue, item: Any, stopped: threading.Event) -> bool:

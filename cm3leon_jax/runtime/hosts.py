@@ -234,7 +234,9 @@ def _others_are_gone(error: BaseException) -> bool:
     chain = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(cause)
-    reported = next((each for each in chain if isinstance(each, jax.errors.JaxRuntimeError)), None)
+    # JAX raises what Gloo says as a ValueError where it says it before the computation is on its way.
+    by_jax = (each for each in chain if isinstance(each, jax.errors.JaxRuntimeError) or "Gloo" in str(each))
+    reported = next(by_jax, None)
     if reported is None:
         return _joined.peers.anyone_silent()
     text = str(reported)

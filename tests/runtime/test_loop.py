@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import json
 import signal
+import threading
 import time
 
 import jax.numpy as jnp
@@ -216,3 +217,24 @@ def test_an_error_in_the_stream_is_raised_where_its_batch_was_due():
     assert next(batches) == 1
     with pytest.raises(OSError, match="disk"):
         next(batches)
+
+
+def test_when_the_stream_is_closed_its_thread_has_ended():
+    making, made = threading.Event(), []
+
+    def slow():
+        for item in range(3):
+            making.set()
+            time.sleep(0.3)
+            made.append(item)
+            yield item
+
+    batches = prefetched(slow(), depth=1)
+    assert next(batches) == 0
+    making.clear()
+    assert making.wait(10)
+    batches.close()
+    assert "prefetch" not in {thread.name for thread in threading.enumerate()}
+    so_far = len(made)
+    time.sleep(0.4)
+    assert len(made) == so_far

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from cm3leon_jax.data.objective import ObjectiveConfig
 from cm3leon_jax.data.settings import FinetuningConfig, PretrainingConfig, StreamConfig
 from cm3leon_jax.model.config import DecoderConfig
@@ -55,7 +53,7 @@ def train(
     import jax
 
     from cm3leon_jax.commands.stage import run_stage
-    from cm3leon_jax.data.held_out import answer_batches, evaluation_batches
+    from cm3leon_jax.data.held_out import Batching, answer_batches, evaluation_batches
     from cm3leon_jax.data.instruction_tasks import finetuning_mixture
     from cm3leon_jax.data.shards import PreparedData
     from cm3leon_jax.data.stream import make_stream
@@ -104,14 +102,19 @@ def train(
 
     def work() -> None:
         share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-        shape: dict[str, Any] = {"length": stream.length, "batch_size": stream.batch_size}
-        shape |= {"limit": evaluation_documents, "position_rule": model.position_rule, **share}
+        batching = Batching(
+            length=stream.length,
+            batch_size=stream.batch_size,
+            limit=evaluation_documents,
+            position_rule=model.position_rule,
+            **share,
+        )
         evaluation = {}
         if data:
             for count in range(3):
-                evaluation[f"retrieved_{count}"] = evaluation_batches(data, "validation", retrieved=count, **shape)
+                evaluation[f"retrieved_{count}"] = evaluation_batches(data, "validation", batching, retrieved=count)
         if instructions:
-            evaluation |= answer_batches(instructions, "validation", text_tokenizer=text, **shape)
+            evaluation |= answer_batches(instructions, "validation", batching, text_tokenizer=text)
             mixing = finetuning_mixture("finetuning", instructions, finetuning, objective, text)
         else:
             mixing = pretraining_mixture(prepared, "pretraining", pretraining, objective, text)

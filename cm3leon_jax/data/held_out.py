@@ -3,7 +3,8 @@ answers that stand before what they are about are infilled (§4)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -21,52 +22,56 @@ from cm3leon_jax.vocabulary import Vocabulary
 _LOOKAHEAD = 32  # examples held to fill rows well
 
 
-def evaluation_batches(
-    data: PreparedData,
-    split: str,
-    *,
-    retrieved: int,
-    length: int,
-    batch_size: int,
-    limit: int | None = None,
-    position_rule: PositionRule = COUNTED,
-    process_index: int = 0,
-    process_count: int = 1,
-) -> list[Row]:
-    """The documents of a split (its first `limit`), each behind up to `retrieved` documents found by its text, best
-    first, packed whole into batches [batch_size / process_count, length] of this process.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Batching:
+    """How held-out examples become batches: packed whole into rows of `length` tokens, `batch_size` rows at once, of
+    which each process has its share. `limit`: of how many examples of a split, the first ones."""
+
+    length: int
+    batch_size: int
+    limit: int | None = None
+    position_rule: PositionRule = COUNTED
+    process_index: int = 0
+    process_count: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.process_count:
+            raise UserError(
+                f"{self.batch_size} rows do not divide among {self.process_count} processes; change batch_size"
+            )
+
+    def count(self, examples: int) -> int:
+        return examples if self.limit is None else min(self.limit, examples)
+
+    def batches(self, examples: Iterable[Example]) -> list[Row]:
+        """Batches [batch_size / process_count, length] of this process; the last is filled up with empty rows."""
+        rows = list(pack_whole(examples, self.length, _LOOKAHEAD))
+        rows += [row_of([], self.length)] * (-len(rows) % self.batch_size)
+        own = self.batch_size // self.process_count
+        firsts = range(self.process_index * own, len(rows), self.batch_size)
+        return [stack(rows[first : first + own]) for first in firsts]
+
+
+def evaluation_batches(data: PreparedData, split: str, batching: Batching, *, retrieved: int) -> list[Row]:
+    """The documents of a split, each behind up to `retrieved` documents found by its text, best first.
 
     Only the query document counts in the loss (weights), so that losses with 0, 1 and 2 retrieved documents are of the
-    same tokens. Retrieved documents that leave a row no room for the query are left out, the last first. The last batch
-    is filled up with empty rows. Raises `UserError`.
+    same tokens. Retrieved documents that leave a row no room for the query are left out, the last first. Raises
+    `UserError`.
     """
-    if batch_size % process_count:
-        raise UserError(f"{batch_size} rows do not divide among {process_count} processes; change batch_size")
     documents = data.split(split)
-    count = len(documents) if limit is None else min(limit, len(documents))
+    count = batching.count(len(documents))
     if not count:
         raise UserError(f"split {split!r} of {data.directory} has no documents to evaluate on; prepare more data")
     bank, vocabulary = data.split(BANK_SPLIT), data.vocabulary
-    examples = (
-        _example(documents[index], bank, vocabulary, retrieved, length, position_rule) for index in range(count)
-    )
-    return _packed(examples, length, batch_size, process_index, process_count)
+    return batching.batches(_example(documents[index], bank, vocabulary, retrieved, batching) for index in range(count))
 
 
 def answer_batches(
-    datas: Sequence[PreparedData],
-    split: str,
-    *,
-    text_tokenizer: TextEncoder,
-    length: int,
-    batch_size: int,
-    limit: int | None = None,
-    position_rule: PositionRule = COUNTED,
-    process_index: int = 0,
-    process_count: int = 1,
+    datas: Sequence[PreparedData], split: str, batching: Batching, *, text_tokenizer: TextEncoder
 ) -> dict[str, list[Row]]:
-    """Of each task of prepared instructions (`instruction_tasks.find_sources`) that has such a split: its first
-    `limit` examples as a model is asked, answers in texts being infilled. Only answers count in the loss.
+    """Of each task of prepared instructions (`instruction_tasks.find_sources`) that has such a split: its examples as a
+    model is asked, answers in texts being infilled. Only answers count in the loss.
 
     An example that is too long for a row is left out.
     """
@@ -76,24 +81,17 @@ def answer_batches(
         vocabulary = task.vocabulary
         steps = WordInstruction(text_tokenizer, vocabulary), MaskInstruction(vocabulary, ObjectiveConfig(), True)
         examples = []
-        for index in range(count if limit is None else min(limit, count)):
+        for index in range(batching.count(count)):
             example = task.source.read(split, index) | {"seed": 0, "epoch": 0, "index": index}
             for step in steps:
                 example = step.step(example)
             ids = example["tokens"]
-            if len(ids) - 1 <= length:
-                examples.append(Example(ids, example["scored"].astype(bool), positions(ids, vocabulary, position_rule)))
+            if len(ids) - 1 <= batching.length:
+                places = positions(ids, vocabulary, batching.position_rule)
+                examples.append(Example(ids, example["scored"].astype(bool), places))
         if examples:
-            found[task.name] = _packed(examples, length, batch_size, process_index, process_count)
+            found[task.name] = batching.batches(examples)
     return found
-
-
-def _packed(
-    examples: Iterable[Example], length: int, batch_size: int, process_index: int, process_count: int
-) -> list[Row]:
-    rows = list(pack_whole(examples, length, _LOOKAHEAD))
-    rows += [row_of([], length)] * (-len(rows) % batch_size)
-    return list(_batches_of(rows, batch_size, process_index, process_count))
 
 
 def _example(
@@ -101,21 +99,15 @@ def _example(
     bank: PreparedSplit,
     vocabulary: Vocabulary,
     retrieved: int,
-    length: int,
-    rule: PositionRule,
+    batching: Batching,
 ) -> Example:
     query = as_document(document)
     found = [as_document(bank[int(place)]) for place in document.neighbours_by_text[:retrieved]]
     while True:
         ids = assemble([*found, query], vocabulary)
-        if len(ids) - 1 <= length or not found:
+        if len(ids) - 1 <= batching.length or not found:
             scored = len(query.text) + len(query.image) + 2  # with <break> between and <eos> behind
             of_query = np.arange(len(ids)) >= len(ids) - scored
-            return Example(ids, of_query, positions(ids, vocabulary, rule), len(found))
+            places = positions(ids, vocabulary, batching.position_rule)
+            return Example(ids, of_query, places, len(found))
         found.pop()
-
-
-def _batches_of(rows: list[Row], batch_size: int, process_index: int, process_count: int) -> Iterator[Row]:
-    own = batch_size // process_count
-    for start in np.arange(0, len(rows), batch_size) + process_index * own:
-        yield stack(rows[start : start + own])

@@ -8,7 +8,7 @@ import prepare_fakes
 import pytest
 import seqio
 
-from cm3leon_jax.data.held_out import answer_batches
+from cm3leon_jax.data.held_out import Batching, answer_batches
 from cm3leon_jax.data.instruction_preprocessors import MaskInstruction
 from cm3leon_jax.data.instruction_tasks import find_sources, finetuning_mixture, mixing_rates
 from cm3leon_jax.data.objective import ObjectiveConfig
@@ -133,7 +133,7 @@ def test_loss_on_answers_alone(data, mixture):
 
 
 def test_held_out_answers(data):
-    found = answer_batches([data], "validation", text_tokenizer=WORDS, length=32, batch_size=2)
+    found = answer_batches([data], "validation", Batching(length=32, batch_size=2), text_tokenizer=WORDS)
     (task, *_) = find_sources([data])
     count = task.source.num_input_examples("validation")
     # An answer of one word and <eoss> each.

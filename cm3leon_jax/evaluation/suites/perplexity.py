@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cm3leon_jax.data.held_out import evaluation_batches
+from cm3leon_jax.data.held_out import Batching, evaluation_batches
 from cm3leon_jax.data.packing import Row
 from cm3leon_jax.data.shards import PreparedData
 from cm3leon_jax.evaluation.metrics.score import Score
@@ -89,15 +89,13 @@ def _measured(
     """The sums of all documents with so many retrieved ones: piece by piece, shared by all processes."""
     vocabulary = data.vocabulary
     out = work.directory / f"losses_{count}"
-    rows = evaluation_batches(
-        data,
-        work.split,
-        retrieved=count,
+    batching = Batching(
         length=config.max_length,
         batch_size=1,
         limit=work.config.documents or None,
         position_rule=config.position_rule,
     )
+    rows = evaluation_batches(data, work.split, batching, retrieved=count)
     pieces, together = Pieces(out, len(rows), _PIECE), work.models.partitioning.batch_shards
     due = pieces.due
     with progress(label=f"losses, {documents(count)}", total=sum(map(len, due.values())), unit="rows") as bar:

@@ -36,8 +36,8 @@ class ObjectiveConfig:
     # CD-K and captioning all rely on a model that knows an image behind `<sentinel:0> <break>`.
     whole_segment_probability: float = 0.3
     whole_text_share: float = 0.5  # of whole-segment masks, those that take a text rather than an image
-    # Of an instruction with answers in its texts: chance that a mask takes one of those, before all else. Random spans
-    # of a row of a thousand tokens hardly ever hide just an answer, which is what a model is asked to fill in.
+    # Chance that all answers in an instruction's texts are hidden, each as a span of its own, before any mask is drawn:
+    # what a model is asked to fill in, and random spans hardly ever hide.
     answer_probability: float = 0.0
 
     def __post_init__(self) -> None:
@@ -67,25 +67,24 @@ def choose_spans(
     answers: Sequence[Span] = (),
 ) -> list[Span]:
     """Draws the spans to hide in an assembled sequence [length]: in order, apart, not empty, each inside one segment.
-    `answers` are those in texts, which are hidden with the probability of their own.
+    `answers` are those in an instruction's texts, in order; they come before the masks and are not counted as such.
 
     An earlier draw wins over a later one that overlaps it: the later one is drawn again, and left out when no room is
     found. So a sequence can get fewer spans than its number of masks, never more.
     """
-    count = min(_number_of_spans(rng, config), config.max_spans, vocabulary.num_sentinels)
+    most = min(config.max_spans, vocabulary.num_sentinels)
+    chosen = list(answers[:most]) if answers and rng.random() < config.answer_probability else []
+    count = min(_number_of_spans(rng, config), most - len(chosen))
     if not count:
-        return []
+        return chosen
     segments = segment_spans(ids, vocabulary)
     texts = [span for span in segments[0::2] if span.stop > span.start]
     images = [span for span in segments[1::2] if span.stop > span.start]
     if not texts and not images:
-        return []
-    chosen: list[Span] = []
+        return chosen
     for _ in range(count):
         for _ in range(_ATTEMPTS):
-            if answers and rng.random() < config.answer_probability:
-                span = answers[int(rng.random() * len(answers))]
-            elif rng.random() < config.whole_segment_probability:
+            if rng.random() < config.whole_segment_probability:
                 span = _whole_segment(texts, images, rng, config)
             else:
                 span = _part_of_a_segment(segments, len(ids), rng)

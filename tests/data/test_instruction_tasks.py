@@ -101,8 +101,8 @@ def test_sequences_hold_the_documents(data, mixture):
 
 
 def test_answers_are_hidden_as_often_as_asked(data, mixture):
-    """With one mask an example and a probability of 1, each hides just the answer."""
-    objective = ObjectiveConfig(mode="fixed", rate=1, answer_probability=1.0)
+    """Without other masks and with a probability of 1, each example hides just its answer."""
+    objective = ObjectiveConfig(mode="fixed", rate=0, answer_probability=1.0)
     with mixture(objective=objective):
         task = RandomAccess(seqio.TaskRegistry.get(f"{NAME}.parts.documents.0"), "train")
         vocabulary = task.vocabulary

@@ -1,5 +1,7 @@
 """The CM3 objective: what may be hidden, and how often what is hidden."""
 
+import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cm3leon_jax.data.objective import ObjectiveConfig, choose_spans, cm3
-from cm3leon_jax.documents import Document, assemble, parse, segment_spans
+from cm3leon_jax.documents import Document, Span, assemble, parse, segment_spans
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.vocabulary import UNK_ID, Vocabulary
 
@@ -115,6 +117,21 @@ def test_a_random_span_is_clipped_to_the_segment_that_it_overlaps_most():
     image = sum(w for w, (t, i) in zip(weights, overlaps, strict=True) if i > max(t, 0))
     text = sum(w for w, (t, i) in zip(weights, overlaps, strict=True) if t > 0 and t >= i)
     assert in_image == pytest.approx(image / (image + text), abs=0.025)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_all_answers_are_hidden_together_as_often_as_told_and_masks_as_often_as_without(probability):
+    ids = pair(texts=12)
+    (text, _) = segment_spans(ids, VOCABULARY)
+    answers = [Span(text.start + 2, text.start + 4), Span(text.start + 7, text.start + 8)]
+    config = ObjectiveConfig(mode="fixed", rate=1, whole_segment_probability=0, answer_probability=probability)
+    rng = np.random.default_rng(0)
+    drawn = [choose_spans(ids, VOCABULARY, rng, config, answers) for _ in range(2000)]
+    together = [set(answers) <= set(spans) for spans in drawn]
+    assert np.mean(together) == pytest.approx(probability, abs=0.03)
+    assert all(len(spans) == 1 + 2 * hidden for spans, hidden in zip(drawn, together, strict=True))
+    assert all(a.stop <= b.start for spans in drawn for a, b in itertools.pairwise(spans))
+    assert choose_spans(ids, VOCABULARY, rng, dataclasses.replace(config, max_spans=1), answers)[1:] == []
 
 
 def test_documents_without_content_stay_causal():

@@ -115,7 +115,7 @@ def test_a_seed_and_a_rule_give_the_same_picture_again(page):
     assert (page.images(page.go())[0] != first).any()
 
 
-def test_a_picture_is_described_and_edited(page, file):
+def test_a_picture_is_described_edited_and_asked_about(page, file):
     page.task("describe")
     assert not page.one("#text").is_displayed()
     page.upload(file)
@@ -124,6 +124,10 @@ def test_a_picture_is_described_and_edited(page, file):
     page.set("text", "owl")
     assert page.one("#image_guidance_scale").is_displayed()
     assert page.images(page.go())[0].shape == (8, 8, 3)
+    page.task("ask")
+    page.set("text", "owl")
+    answer = page.go()
+    assert "owl" in answer.text and answer.find_elements(By.CSS_SELECTOR, ".texts li")
 
 
 def test_a_hole_is_painted_and_filled(page, browser, file):

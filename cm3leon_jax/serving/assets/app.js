@@ -12,7 +12,8 @@ const TASKS = {
   draw: { verb: "Draw", text: "What should it show?" },
   edit: { verb: "Edit", text: "What should be changed?", picture: true },
   fill: { verb: "Fill in", text: "What should the picture show?", picture: true, mask: true },
-  describe: { verb: "Describe", picture: true },
+  describe: { verb: "Describe", picture: true, says: true },
+  ask: { verb: "Ask", text: "What do you want to know?", picture: true, says: true },
 };
 const RULES = {
   guided: ["Guidance with top-p", ["guidance_scale", "temperature", "top_p"]],
@@ -78,6 +79,7 @@ function requested() {
   const request = { sampling, samples: Number($("samples").value) };
   const kind = task();
   if (kind === "edit") request.instruction = $("text").value;
+  else if (kind === "ask") Object.assign(request, { task: "vqa", question: $("text").value, max_tokens: 32 });
   else if (TASKS[kind].text) request.prompt = $("text").value;
   if (TASKS[kind].picture) request.image = picture.source();
   if (kind === "fill") request.mask = picture.maskSource();
@@ -95,7 +97,7 @@ function missing(request) {
 
 // An article for one request, and what each event does to it.
 function newAnswer(request) {
-  const title = request.prompt ?? request.instruction ?? "What does it show?";
+  const title = request.prompt ?? request.instruction ?? request.question ?? "What does it show?";
   const about = [RULES[request.sampling.rule][0], `seed ${request.sampling.seed}`];
   if (request.retrieved) about.push(`${request.retrieved} retrieved`);
   const bar = made("progress", { max: 1, value: 0, ariaLabel: "Progress" });
@@ -105,7 +107,7 @@ function newAnswer(request) {
   const element = made("article", {}, made("h2", { textContent: title }), made("p", { className: "about", textContent: about.join(" · ") }),
     bar, state, documents, samples);
   const drawn = new Map();
-  const describes = request.image && !request.prompt && !request.instruction;
+  const { says } = TASKS[task()]; // a text, not pictures
   const end = (text, error = "") => {
     bar.remove();
     state.textContent = text;
@@ -122,14 +124,14 @@ function newAnswer(request) {
       state.textContent = `${Math.round(100 * event.share)}%`;
       for (const sample of event.samples) drawn.set(sample.number, sample);
       const ordered = [...drawn.values()].sort((a, b) => a.number - b.number);
-      samples.replaceChildren(describes
+      samples.replaceChildren(says
         ? made("ol", { className: "texts" }, ...ordered.map((one) => made("li", { textContent: one.text })))
         : made("div", { className: "figures" }, ...ordered.map((one) => made("figure", {}, made("img", { src: one.image, alt: "unfinished" })))));
     },
     done: (event) => {
       end("");
       element.classList.add("done");
-      if (describes)
+      if (says)
         samples.replaceChildren(made("ol", { className: "texts" }, ...event.samples.map((one) => made("li", { textContent: one.texts.at(-1) }))));
       else samples.replaceChildren(made("div", { className: "figures" }, ...event.samples.map((one, rank) => figure(one, rank, event.samples.length, title))));
     },
@@ -146,7 +148,7 @@ function figure(sample, rank, count, title) {
   if (count > 1 && rank === 0) caption.append(" ", made("span", { className: "best", textContent: "best" }));
   const use = (name) => made("button", { type: "button", textContent: TASKS[name].verb, onclick: () => useIn(name, source) });
   return made("figure", {}, made("img", { src: source, alt: title }), caption,
-    made("div", { className: "row" }, use("edit"), use("fill"), use("describe"), made("a", { href: source, download: "cm3leon.png", textContent: "Save" })));
+    made("div", { className: "row" }, use("edit"), use("fill"), use("describe"), use("ask"), made("a", { href: source, download: "cm3leon.png", textContent: "Save" })));
 }
 
 async function useIn(name, source) {

@@ -18,15 +18,18 @@ _OPTION = re.compile(r"\(\s*([a-c])\s*\)", re.IGNORECASE)
 def score_reasoning(examples: Sequence[Metadata], texts: Sequence[str]) -> Scores:
     """A text is an explanation, where one was asked for, and behind it the answer: "… (B) red". ->
 
-    - "answer": its last option is the right one; the same for each kind of question under its name
+    - "answer": the letter of its last option is the right one; the same for each kind of question under its name
+    - "words": what it says behind that letter is the right option, whatever the letter
     - of texts with an explanation, "true": of the facts that it states, and "covered": of the facts that the question
       is answered by, those that it states
     """
     tally = Tally(len(examples))
     for index, (metadata, text) in enumerate(zip(examples, texts, strict=True)):
-        explanation, option = split_answer(text)
-        right = option == split_answer(metadata["answer"])[1]
+        explanation, letter, words = split_answer(text)
+        _, right_letter, right_words = split_answer(metadata["answer"])
+        right = letter == right_letter
         tally.add("answer", index, right)
+        tally.add("words", index, words == right_words)
         tally.add(metadata["kind"], index, right)
         if explanation:
             stated = parse_caption(explanation).facts
@@ -36,12 +39,13 @@ def score_reasoning(examples: Sequence[Metadata], texts: Sequence[str]) -> Score
     return tally.scores
 
 
-def split_answer(text: str) -> tuple[str, str]:
-    """What stands before the last option, and the letter of that; "" where there is none."""
+def split_answer(text: str) -> tuple[str, str, str]:
+    """What stands before the last option, its letter, and its words without the full stop; "" where there is none."""
     options = list(_OPTION.finditer(text))
     if not options:
-        return text.strip(), ""
-    return text[: options[-1].start()].strip(), options[-1][1].upper()
+        return text.strip(), "", ""
+    last = options[-1]
+    return text[: last.start()].strip(), last[1].upper(), text[last.end() :].strip().rstrip(".").lower()
 
 
 def most_frequent_option(training: Sequence[Metadata], examples: Sequence[Metadata]) -> list[str]:

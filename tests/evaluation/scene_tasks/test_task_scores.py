@@ -135,11 +135,17 @@ def test_reasoning_counts_the_option_and_the_explanation():
     one = next(each.metadata for each in made("science") if each.metadata["kind"] == "beside")
     wrong = next(f"({letter})" for letter in "ABC" if letter != one["answer"][1])
     needed = len(one["facts"])
-    assert counted(score_reasoning([one], [one["answer"]])) == {"answer": (1, 1), "beside": (1, 1)}
+    assert counted(score_reasoning([one], [one["answer"]])) == {
+        "answer": (1, 1),
+        "words": (1, 1),
+        "beside": (1, 1),
+    }
+    misnamed = counted(score_reasoning([one], [f"{wrong}{one['answer'][3:]}."]))
+    assert misnamed["answer"] == (0, 1) and misnamed["words"] == (1, 1)
     present = target_scene(one).objects[0]
     said = f"the {present.colour} {present.shape} is {present.size}. {one['answer']} or {wrong}"
     scores = counted(score_reasoning([one], [said]))
     assert scores["answer"] == (0, 1) and scores["true"] == (2, 2)
     assert scores["covered"][0] <= 1 and scores["covered"][1] == needed
-    assert split_answer("so it is red. So the answer is ( b ) red.") == ("so it is red. So the answer is", "B")
-    assert split_answer("no idea") == ("no idea", "")
+    assert split_answer("so it is red. So the answer is ( b ) red.") == ("so it is red. So the answer is", "B", "red")
+    assert split_answer("no idea") == ("no idea", "", "")

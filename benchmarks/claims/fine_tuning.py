@@ -16,6 +16,7 @@ from cm3leon_jax.runtime.files import read_json
 
 _DEMO = ("--gin_file", "runs/demo.gin")
 _SFT = (*_DEMO, "--gin_file", "runs/demo_sft.gin")
+_MANY = "--gin.SuitesConfig.examples=400"  # of each task, where the demo makes do with 100
 MARGIN = 0.03  # of the facts of captions: what "not worse" allows
 
 
@@ -26,7 +27,7 @@ def commands(study: Study) -> list[list[str]]:
     for seed in range(study.fine_tunings):
         folder = _folder(study, seed)
         made.append(["train", *_SFT, "--directory", f"{folder}/decoder", f"--gin.StreamConfig.seed={seed}", *bindings])
-        made.append(["evaluate", *_SFT, "--decoder", f"{folder}/decoder/model", "--directory", folder, *bindings])
+        made.append(["evaluate", *_SFT, "--decoder", f"{folder}/decoder/model", "--directory", folder, _MANY, *bindings])
     return made
 
 

@@ -26,8 +26,10 @@ def commands(study: Study) -> list[list[str]]:
     made = [["demo", *_DEMO, *bindings], ["prepare", *_SFT, *bindings]]
     for seed in range(study.fine_tunings):
         folder = _folder(study, seed)
-        made.append(["train", *_SFT, "--directory", f"{folder}/decoder", f"--gin.StreamConfig.seed={seed}", *bindings])
-        made.append(["evaluate", *_SFT, "--decoder", f"{folder}/decoder/model", "--directory", folder, _MANY, *bindings])
+        made += [
+            ["train", *_SFT, "--directory", f"{folder}/decoder", f"--gin.StreamConfig.seed={seed}", *bindings],
+            ["evaluate", *_SFT, "--decoder", f"{folder}/decoder/model", "--directory", folder, _MANY, *bindings],
+        ]
     return made
 
 

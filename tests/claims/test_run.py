@@ -56,8 +56,10 @@ class StandIn:
         """A task that is learned, and one that is not; captions are drawn a little worse."""
         task = {"headline": "right", "ceiling": {"right": {"value": 1.0}}}
         tasks = {
-            "learned": task | {"counts": {"scores": [[2] * 8, [2] * 8], "baseline": [[0] * 8, [2] * 8]}},
-            "not": task | {"counts": {"scores": [[1] * 8, [2] * 8], "baseline": [[1] * 8, [2] * 8]}},
+            "edit": task | {"counts": {"scores": [[2] * 8, [2] * 8], "baseline": [[0] * 8, [2] * 8]}},
+            "science": task
+            | {"counts": {"scores": [[1] * 8, [2] * 8], "baseline": [[1] * 8, [2] * 8]}}
+            | {"scores": {"words": {"value": 0.75}}},
         }
         kept = {"before": {"counts": [[50] * 8, [100] * 8]}, "after": {"counts": [[48] * 8, [100] * 8]}}
         (folder / "scene_tasks").mkdir(parents=True, exist_ok=True)
@@ -89,7 +91,7 @@ def test_a_killed_study_goes_on_and_draws_nothing_twice(study, tmp_path, monkeyp
     assert set(results["claims"]) == {"retrieval", "best_of", "guidance", "fine_tuning"}
     of_fine_tuning = results["claims"]["fine_tuning"]
     assert [round(test["value"], 6) for test in of_fine_tuning["tests"].values()] == [1.0, 0.0, 0.01]
-    assert of_fine_tuning["verdict"] == "holds in part"
+    assert of_fine_tuning["verdict"] == "holds in part" and "the right ones in 75%" in page
     assert rest.commands[-6:] == ["demo", "prepare", *["train", "evaluate"] * 2]
     titles = [part.partition("]")[0] for part in page.split("![")[2:]]
     assert len(titles) == 6 and max(map(len, titles)) <= 45  # as much as fits on a chart

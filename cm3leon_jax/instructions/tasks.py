@@ -128,3 +128,10 @@ def first_wording(instruction: Mapping[str, Any]) -> Instruction:
     return wording.fill(
         {name: text if isinstance(text, str) else text[0] for name, text in instruction["fields"].items()}
     )
+
+
+def texts_to_learn(instruction: Mapping[str, Any], number: int) -> list[str]:
+    """The texts of one of the wordings, of another with another number: what a text tokenizer is trained on, which is
+    to know all of them."""
+    drawn = draw_wording(instruction, np.random.default_rng(number))
+    return [document.text for document in drawn.documents if document.texts]

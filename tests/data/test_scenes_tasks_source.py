@@ -12,7 +12,7 @@ from cm3leon_jax.data.scenes.tasks.makers import MAKERS
 from cm3leon_jax.data.scenes.world import Scene, WorldConfig
 from cm3leon_jax.data.sources import open_source
 from cm3leon_jax.instructions.instruction import KEY
-from cm3leon_jax.instructions.tasks import first_wording
+from cm3leon_jax.instructions.tasks import first_wording, texts_to_learn
 from cm3leon_jax.runtime.errors import UserError
 
 CONFIG = ScenesConfig(train=12, validation=3, test=3, seed=5, world=WorldConfig(count_probabilities=(0.5, 0.5)))
@@ -49,7 +49,8 @@ def test_examples_are_instructions_with_what_scores_need(folder, task):
                 scene = Scene.from_dict(example.metadata["scene"])
                 assert np.array_equal(example.pairs[-1][1], render(scene, 64).image)
             json.dumps(example.metadata)
-        assert list(split.captions()) == [text for example in examples for text, _ in example.pairs]
+        learned = [texts_to_learn(example.metadata[KEY], index) for index, example in enumerate(examples)]
+        assert list(split.captions()) == [text for texts in learned for text in texts]
         again = open_source(f"scenes:{folder}?task={task}").split(name + suffix)
         assert again.fingerprint == split.fingerprint
         for one, other in zip(examples, (again[index] for index in range(count)), strict=True):

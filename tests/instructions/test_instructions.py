@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cm3leon_jax.instructions.instruction import Instruction, InstructionDocument, Text, from_parts
-from cm3leon_jax.instructions.tasks import TASKS, draw_wording, find_task, first_wording, wordings
+from cm3leon_jax.instructions.tasks import TASKS, draw_wording, find_task, first_wording, texts_to_learn, wordings
 from cm3leon_jax.instructions.template import Template
 from cm3leon_jax.runtime.errors import UserError
 
@@ -43,6 +43,14 @@ def test_wordings_and_alternatives_are_all_drawn():
     rng = np.random.default_rng(0)
     drawn = {draw_wording(VQA, rng) for _ in range(200)}
     assert len(drawn) == 6  # three templates, two answers
+
+
+def test_a_text_tokenizer_learns_all_wordings():
+    learned = [tuple(texts_to_learn(VQA, number)) for number in range(50)]
+    assert len(set(learned)) == 6
+    assert tuple(texts_to_learn(VQA, 7)) == learned[7]
+    edit = {"task": "edit", "fields": {"instruction": "make it red"}}
+    assert texts_to_learn(edit, 0) == [document.text for document in first_wording(edit).documents]
 
 
 def test_templates_need_their_fields():

@@ -15,6 +15,8 @@ from cm3leon_jax.data.sources.example import NO_IMAGE, BadExample, SourceExample
 from cm3leon_jax.data.sources.images import UnreadableImage, decode_image
 from cm3leon_jax.data.sources.split_shards import SplitShard, shards_of_splits
 from cm3leon_jax.data.splits import DOCUMENT_SPLITS, INTERLEAVED, PAIRS, SPLITS, TEXT_ONLY, split_name
+from cm3leon_jax.instructions.instruction import KEY
+from cm3leon_jax.instructions.tasks import texts_to_learn
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import fingerprint
 
@@ -141,8 +143,12 @@ class EntrySplit:
         return SourceExample(entry.id, NO_IMAGE, entry.caption, entry.metadata, following)
 
     def captions(self) -> Iterator[str]:
-        for entry in self._entries:
-            if not entry.reason:
+        for index, entry in enumerate(self._entries):
+            if entry.reason:
+                continue
+            if KEY in entry.metadata:
+                yield from texts_to_learn(entry.metadata[KEY], index)
+            else:
                 yield from (text for text, _ in ((entry.caption, None), *entry.following) if text)
 
     def _image(self, place: Any) -> np.ndarray:

@@ -52,7 +52,8 @@ class SourceSplit(Protocol):
         """Raises `BadExample`."""
 
     def captions(self) -> Iterator[str]:
-        """All captions in order, without decoding images; empty ones are passed over."""
+        """All captions in order, without decoding images; empty ones are passed over. Of instructions, the texts of one
+        wording each (`instructions.tasks.texts_to_learn`)."""
 
 
 class SourceShard(Protocol):

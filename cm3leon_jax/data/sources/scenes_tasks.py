@@ -17,7 +17,7 @@ from cm3leon_jax.data.sources.instructions import instruction, instruction_examp
 from cm3leon_jax.data.sources.scenes import ScenesSource, ScenesSplit
 from cm3leon_jax.data.sources.split_shards import SplitShard, shards_of_splits
 from cm3leon_jax.data.splits import INTERLEAVED, PAIRS, SPLITS, split_name
-from cm3leon_jax.instructions.tasks import find_task, first_wording
+from cm3leon_jax.instructions.tasks import find_task, texts_to_learn
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import fingerprint
 
@@ -89,8 +89,7 @@ class ScenesTaskSplit:
 
     def captions(self) -> Iterator[str]:
         for index in range(len(self)):
-            said = first_wording(instruction(self._task, **self._make(index).fields))
-            yield from (document.text for document in said.documents if document.texts)
+            yield from texts_to_learn(instruction(self._task, **self._make(index).fields), index)
 
     def _make(self, index: int) -> Made:
         if not 0 <= index < self._count:

@@ -16,7 +16,7 @@ from cm3leon_jax.runtime.files import read_json
 
 _DEMO = ("--gin_file", "runs/demo.gin")
 _SFT = (*_DEMO, "--gin_file", "runs/demo_sft.gin")
-_MANY = "--gin.SuitesConfig.examples=400"  # of each task, where the demo makes do with 100
+_MANY = "--gin.SuitesConfig.examples=200"  # of each task, where the demo makes do with 100
 MARGIN = 0.03  # of the facts of captions: what "not worse" allows
 
 

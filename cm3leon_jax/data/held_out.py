@@ -41,6 +41,7 @@ class Batching:
             )
 
     def count(self, examples: int) -> int:
+        """How many of so many examples are taken."""
         return examples if self.limit is None else min(self.limit, examples)
 
     def batches(self, examples: Iterable[Example]) -> list[Row]:

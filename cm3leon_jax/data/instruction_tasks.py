@@ -18,12 +18,14 @@ import seqio
 import tensorflow as tf
 
 from cm3leon_jax.data.instruction_preprocessors import MaskInstruction, TextEncoder, WordInstruction
+from cm3leon_jax.data.joint_vocabulary import JointVocabulary
 from cm3leon_jax.data.objective import ObjectiveConfig
+from cm3leon_jax.data.prepared_source import PreparedSource
 from cm3leon_jax.data.preprocessors import Example
 from cm3leon_jax.data.settings import FinetuningConfig
 from cm3leon_jax.data.shards import PreparedData
 from cm3leon_jax.data.splits import KINDS
-from cm3leon_jax.data.tasks import JointVocabulary, PreparedSource, unregister
+from cm3leon_jax.data.tasks import unregister
 from cm3leon_jax.instructions.instruction import KEY
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.vocabulary import Vocabulary

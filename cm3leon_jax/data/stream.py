@@ -8,16 +8,16 @@ start afresh at the first step of each *chapter* (`chapter_steps` steps), at a p
 number alone. The position to save is then nothing but the step: no host has to know of another's lanes, and any step
 can be sought. Seeking replays at most one chapter of the host's own rows, some seconds.
 
-In each chapter a lane deals from a *deck* of its own: as many examples as the chapter is expected to take, each task's
-share of them exact, in random order. Dealt or not, the next chapter goes on behind it; so a chapter that needs less
-passes over the rest of its deck, and one that needs more reads into the next deck. Either is a few per cent, of other
-examples in each epoch; in return there is no state. Over all lanes, the decks pass through a task's examples in the
-order of a new permutation in each epoch.
+In each chapter a lane deals from a *deck* of its own: as many examples as the chapter is expected to take, of each task
+its share, in random order. A share is rounded up in some lanes and chapters and down in others, so that over all lanes
+each task has exactly what it is due, however rare it is. Dealt or not, the next chapter goes on behind its deck; so a
+chapter that needs less passes over the rest, and one that needs more reads into the next deck. Either is a few per cent,
+of other examples in each epoch; in return there is no state. Over all lanes, the decks pass through a task's examples in
+the order of a new permutation in each epoch.
 """
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
 import itertools
 import math
@@ -26,9 +26,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from cm3leon_jax.data.packing import Example, Row, pack_straddling, pack_whole, stack
+from cm3leon_jax.data.random_access import RandomAccess, Sequence, tasks_and_rates
 from cm3leon_jax.data.randomness import keyed_rng, mixed, permuted
 from cm3leon_jax.data.settings import StreamConfig
-from cm3leon_jax.data.tasks import RandomAccess, Sequence, tasks_and_rates
 from cm3leon_jax.documents import COUNTED, PositionRule, SequenceError, positions
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import fingerprint
@@ -92,11 +92,9 @@ class Stream:
                 raise UserError(f"task {task.name} has no examples in split {split!r}; prepare more data")
         named = {task.name: task.settings | {"rate": rate} for task, rate in zip(self._tasks, self._rates, strict=True)}
         self._fingerprint = fingerprint(dataclasses.asdict(config), dataclasses.asdict(rule), named)
+        self._deck_size: float = _SAMPLE
         examples_per_row, self.fill = self._measure()
-        self._set_deck_size(math.ceil(examples_per_row * self._lane_rows * config.chapter_steps))
-        for task, first, last in zip(self._tasks, self._first_cards, self._first_cards[1:], strict=False):
-            if first == last:
-                raise UserError(f"task {task.name} is too rare to get one example in a chapter; raise chapter_steps")
+        self._deck_size = examples_per_row * self._lane_rows * config.chapter_steps
 
     def __call__(self, position: dict | None = None) -> Iterator[tuple[Row, dict]]:
         step = 0 if position is None else self._step_of(position)
@@ -125,9 +123,20 @@ class Stream:
         )
 
     def _dealt(self, lane: int, deck: int) -> Iterator[Example]:
-        for card in keyed_rng(self.config.seed, _DECK_STAGE, deck, lane).permutation(self._deck_size).tolist():
-            ids, retrieved, scored = self._sequence(lane, deck, card)
+        cards = [
+            (task, card)
+            for task in range(len(self._tasks))
+            for card in range(self._cards_before(task, lane, deck), self._cards_before(task, lane, deck + 1))
+        ]
+        for place in keyed_rng(self.config.seed, _DECK_STAGE, deck, lane).permutation(len(cards)).tolist():
+            ids, retrieved, scored = self._sequence(lane, *cards[place])
             yield Example(ids, scored, self._positions(ids), retrieved)
+
+    def _cards_before(self, task: int, lane: int, deck: int) -> int:
+        """How many examples of a task a lane is dealt before this deck. Lanes round at different times: added up, this
+        is the task's share of all that lanes are dealt, rounded down."""
+        phase = (lane + mixed(self.config.seed, task)) % self.config.lanes
+        return math.floor(deck * self._rates[task] * self._deck_size + phase / self.config.lanes)
 
     def _positions(self, ids: np.ndarray) -> np.ndarray | None:
         if self._position_rule == COUNTED:
@@ -137,28 +146,21 @@ class Stream:
         except SequenceError as error:
             raise UserError(f"an example of the training data does not fit: {error}") from None
 
-    def _sequence(self, lane: int, deck: int, card: int) -> Sequence:
-        """The cards of a deck are each task's next examples, task behind task; lanes take turns in each task."""
-        number = bisect.bisect_right(self._first_cards, card) - 1
-        task, first, last = self._tasks[number], self._first_cards[number], self._first_cards[number + 1]
-        draw = (deck * (last - first) + card - first) * self.config.lanes + lane
-        epoch, place = divmod(draw, len(task))
-        index = permuted(place, len(task), mixed(self.config.seed, number, epoch))
-        return task.sequence(self.config.seed, epoch, index)
-
-    def _set_deck_size(self, size: int) -> None:
-        self._deck_size = size
-        self._first_cards = [0, *(round(share * size) for share in itertools.accumulate(self._rates))]
+    def _sequence(self, lane: int, task: int, card: int) -> Sequence:
+        """A lane's `card`-th example of a task; lanes take turns in it."""
+        examples = self._tasks[task]
+        epoch, place = divmod(card * self.config.lanes + lane, len(examples))
+        index = permuted(place, len(examples), mixed(self.config.seed, task, epoch))
+        return examples.sequence(self.config.seed, epoch, index)
 
     def _measure(self) -> tuple[float, float]:
         """Packs a sample -> (examples a row takes, share of its tokens that are not padding)."""
-        self._set_deck_size(_SAMPLE)
         sample = list(self._dealt(0, 0))
         rows = list(pack(sample, self.config, self._vocabulary))
         if self.config.packing == "straddle":
             # Of few rows, the ids behind the last would be too large a part.
-            of_lengths = (self.config.length + 1) * _SAMPLE / sum(len(example.ids) for example in sample)
-            return (_SAMPLE / len(rows) if len(rows) >= 20 else of_lengths), 1.0
+            of_lengths = (self.config.length + 1) * len(sample) / sum(len(example.ids) for example in sample)
+            return (len(sample) / len(rows) if len(rows) >= 20 else of_lengths), 1.0
         full = rows[:-1] or rows  # the last holds what was left
         taken = sum(int(row["segments"].max()) for row in full)
         return taken / len(full), sum(float(row["weights"].mean()) for row in full) / len(full)

@@ -71,7 +71,7 @@ def from_parts(parts: Sequence[Mapping[str, Any]], answers: Sequence[int] = ()) 
     for place, part in enumerate(parts):
         kind, value = next(iter(part.items())) if isinstance(part, Mapping) and len(part) == 1 else ("", None)
         if kind == "text" and isinstance(value, str) and value.strip():
-            texts.append(Text(value.strip(), place in answers))
+            texts.append(Text(value.strip(" "), place in answers))
         elif kind == "image" and value:
             documents.append(InstructionDocument(tuple(texts), True, place in answers))
             texts = []

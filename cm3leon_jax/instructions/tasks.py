@@ -19,16 +19,16 @@ EDIT = "Edit first image following the instruction"  # stands before the picture
 @dataclasses.dataclass(frozen=True)
 class InstructionTask:
     """`patterns` say the same in different words. `examples`: how many the paper has of it. `optional`: fields that
-    may be empty where it is asked."""
+    may be empty, and what stands there then."""
 
     patterns: tuple[str, ...]
     answers: tuple[str, ...]
     examples: int = 0
-    optional: tuple[str, ...] = ()
+    optional: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def templates(self) -> tuple[Template, ...]:
-        templates = tuple(Template(pattern, frozenset(self.answers)) for pattern in self.patterns)
+        templates = tuple(Template(pattern, frozenset(self.answers), self.optional) for pattern in self.patterns)
         assert len({template.images for template in templates}) == 1  # pictures are kept in this order
         return templates
 
@@ -84,7 +84,7 @@ TASKS: dict[str, InstructionTask] = {
         ),
         ("explanation", "answer"),
         6_000,
-        optional=("context",),
+        optional={"context": "N/A"},  # as the data set's authors write it
     ),
 }
 

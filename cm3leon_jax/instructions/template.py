@@ -24,10 +24,12 @@ def is_image(field: str) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Template:
-    """`answers`: the fields that are the answer. `ValueError` where the pattern is not as said above."""
+    """`answers`: the fields that are the answer. `instead`: what stands in a field that is empty. `ValueError` where
+    the pattern is not as said above."""
 
     pattern: str
     answers: frozenset[str]
+    instead: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for number, segment in enumerate(self._segments):
@@ -76,15 +78,16 @@ class Template:
         return Instruction(tuple(documents))
 
     def _texts(self, segment: str, values: Mapping[str, str]) -> tuple[Text, ...]:
-        """Neighbouring parts that are no answers are one."""
+        """Neighbouring parts that are no answers are one. A line's end before an answer stays: it is a token."""
         texts: list[Text] = []
         given = ""
         for number, part in enumerate(_FIELD.split(segment)):  # literal, field, literal, …
+            value = (values[part].strip() or self.instead.get(part, "")) if number % 2 else part
             if number % 2 and part in self.answers:
-                texts += [Text(given.strip())] * bool(given.strip())
-                texts.append(Text(values[part].strip(), True))
+                texts += [Text(given.strip(" "))] * bool(given.strip(" "))
+                texts.append(Text(value, True))
                 given = ""
             else:
-                given += values[part].strip() if number % 2 else part
-        texts += [Text(given.strip())] * bool(given.strip())
+                given += value
+        texts += [Text(given.strip(" "))] * bool(given.strip(" "))
         return tuple(texts)

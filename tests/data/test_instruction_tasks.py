@@ -15,10 +15,10 @@ from cm3leon_jax.data.objective import ObjectiveConfig
 from cm3leon_jax.data.prepare.config import PrepareConfig
 from cm3leon_jax.data.prepare.job import Models, NoRetriever
 from cm3leon_jax.data.prepare.pipeline import prepare
+from cm3leon_jax.data.random_access import RandomAccess
 from cm3leon_jax.data.settings import FinetuningConfig, StreamConfig
 from cm3leon_jax.data.sources import open_source
 from cm3leon_jax.data.stream import make_stream
-from cm3leon_jax.data.tasks import RandomAccess
 from cm3leon_jax.documents import parse
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.vocabulary import EOS_ID

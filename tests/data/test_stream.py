@@ -10,7 +10,7 @@ from prepared_folder import VOCABULARY, write_prepared
 from cm3leon_jax.data.objective import ObjectiveConfig
 from cm3leon_jax.data.settings import PretrainingConfig, StreamConfig
 from cm3leon_jax.data.stream import make_stream
-from cm3leon_jax.data.tasks import register_pretraining, unregister
+from cm3leon_jax.data.tasks import pretraining_mixture, register_pretraining, unregister
 from cm3leon_jax.documents import parse
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.vocabulary import EOS_ID
@@ -124,6 +124,28 @@ def test_rates_hold_and_every_epoch_passes_through_the_data():
     assert len(uses) == SIZE
     assert uses.min() >= epochs - 3 and uses.max() <= epochs + 3
     assert uses.std() < 0.8  # 2.2, were they drawn with replacement
+
+
+def test_a_task_too_rare_for_every_deck_has_its_share_all_the_same(registered):
+    config = PretrainingConfig(retrieved_min=1, retrieved_max=1, retrieval_augmented_rate=0.02, plain_rate=0.98)
+    with pretraining_mixture(registered, "rare", config, ObjectiveConfig()):
+        stream = make_stream("rare", dataclasses.replace(WHOLE, chapter_steps=5))
+        retrieved = [len(parse(ids, VOCABULARY)) - 1 for batch, _ in itertools.islice(stream(None), 200)
+                     for ids in examples_of(batch)]  # fmt: skip
+    assert len(retrieved) / 40 / WHOLE.lanes * 0.02 < 1  # one deck of a lane is due less than one such example
+    assert np.mean(retrieved) == pytest.approx(0.02, abs=0.004)
+
+
+def test_lanes_deal_every_example_once_an_epoch(registered):
+    stream = make_stream(NAME, WHOLE)
+    dealt = [
+        card * WHOLE.lanes + lane
+        for lane in range(WHOLE.lanes)
+        for card in range(stream._cards_before(0, lane, 0), stream._cards_before(0, lane, 1000))
+    ]
+    due = 1000 * stream._rates[0] * stream._deck_size * WHOLE.lanes
+    assert len(dealt) == len(set(dealt)) == pytest.approx(due, abs=1)
+    assert max(dealt) < len(dealt) + WHOLE.lanes
 
 
 def test_another_seed_gives_other_batches(config, batches):

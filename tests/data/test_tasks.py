@@ -7,19 +7,13 @@ import pytest
 import seqio
 from prepared_folder import VOCABULARY, write_prepared
 
+from cm3leon_jax.data.joint_vocabulary import JointVocabulary
 from cm3leon_jax.data.objective import ObjectiveConfig
 from cm3leon_jax.data.preprocessors import neighbours_of
+from cm3leon_jax.data.random_access import RandomAccess, sample_sequences, tasks_and_rates
+from cm3leon_jax.data.settings import PretrainingConfig
 from cm3leon_jax.data.shards import PreparedData
-from cm3leon_jax.data.tasks import (
-    JointVocabulary,
-    PretrainingConfig,
-    RandomAccess,
-    pretraining_mixture,
-    register_pretraining,
-    sample_sequences,
-    tasks_and_rates,
-    unregister,
-)
+from cm3leon_jax.data.tasks import pretraining_mixture, register_pretraining, unregister
 from cm3leon_jax.documents import parse
 from cm3leon_jax.runtime.errors import UserError
 

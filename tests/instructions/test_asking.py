@@ -28,7 +28,7 @@ def test_a_field_may_have_another_name_or_be_left_out():
     assert unanswered("ground", {"prompt": "a cat", "objects": "cat at (1, 2) -> (3, 4)"}) == expected
     science = {"question": "why?", "choices": "(A) so"}
     (document,) = unanswered("science", science, 1).documents
-    assert document.texts[0].text == "Question: why?\nContext: \nOptions: (A) so\nAnswer:"
+    assert document.texts[0].text == "Question: why?\nContext: N/A\nOptions: (A) so\nAnswer:"
     (explained,) = unanswered("science", science, 1, 1).documents
     assert [text.is_answer for text in explained.texts] == [False, True, False, True, False]
 

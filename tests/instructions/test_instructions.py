@@ -45,6 +45,13 @@ def test_wordings_and_alternatives_are_all_drawn():
     assert len(drawn) == 6  # three templates, two answers
 
 
+def test_a_line_ends_where_the_template_says_so():
+    (document,) = find_task("vqa").templates[1].fill({"question": " what? ", "answer": "red"}).documents
+    assert document.texts == (Text("Question: what?\n"), Text("red", True))
+    instruction = Instruction((document,))
+    assert from_parts(**instruction.to_dict()) == instruction
+
+
 def test_a_text_tokenizer_learns_all_wordings():
     learned = [tuple(texts_to_learn(VQA, number)) for number in range(50)]
     assert len(set(learned)) == 6

@@ -13,9 +13,9 @@ from cm3leon_jax.data.inspection.left_out import left_out_section
 from cm3leon_jax.data.inspection.packed import SAMPLE, packed_section
 from cm3leon_jax.data.inspection.sequences import Inspection, inspect_sequences
 from cm3leon_jax.data.inspection.sizes import sizes_section
+from cm3leon_jax.data.random_access import sample_sequences
 from cm3leon_jax.data.settings import StreamConfig
 from cm3leon_jax.data.shards import BANK_SPLIT, MANIFEST_FILE, PreparedData
-from cm3leon_jax.data.tasks import sample_sequences
 from cm3leon_jax.pages.page import Part, whole_page
 from cm3leon_jax.retrieval.memory_bank import MemoryBank
 from cm3leon_jax.retrieval.memory_bank.manifest import BANK_FILE

@@ -34,7 +34,7 @@ def test_problems(tmp_path, below):
     write(tmp_path / "problems.json", PROBLEMS)
     good, bad = read(f"scienceqa:{tmp_path}")
     assert {id: levels(each) for id, each in good.items()} == {"1": [10], "2": [20]}
-    fields = {"question": "Which is it?", "context": "N/A", "choices": "(A) a fern (B) a moss", "answer": "(B)"}
+    fields = {"question": "Which is it?", "context": "", "choices": "(A) a fern (B) a moss", "answer": "(B)"}
     assert said(good["1"]) == ("science", fields)
     assert said(good["2"])[1] == fields | {"context": "See the picture.", "explanation": "It is small."}
     metadata = good["2"].metadata

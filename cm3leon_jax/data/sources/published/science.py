@@ -20,7 +20,6 @@ from cm3leon_jax.data.sources.published.tables import Place, table_source
 from cm3leon_jax.runtime.files import as_path
 
 _KEPT = ("subject", "topic", "category", "skill", "grade", "task")
-_NO_HINT = "N/A"  # where the template wants a context; the data set's authors write the same
 
 
 def scienceqa_source(request: Request) -> EntrySource | FileSource:
@@ -69,7 +68,7 @@ def _entry(id: str, row: dict[str, Any], place: Any, metadata: dict[str, Any]) -
     hint, solution = text(row, "hint", default=""), text(row, "solution", default="")
     fields = {
         "question": text(row, "question"),
-        "context": hint or _NO_HINT,
+        "context": hint,
         "choices": " ".join(f"({letter}) {choice}" for letter, choice in zip(string.ascii_uppercase, texts)),  # noqa: B905
         "answer": f"({string.ascii_uppercase[answer]})",
     }

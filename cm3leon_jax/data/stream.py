@@ -11,9 +11,9 @@ can be sought. Seeking replays at most one chapter of the host's own rows, some 
 In each chapter a lane deals from a *deck* of its own: as many examples as the chapter is expected to take, of each task
 its share, in random order. A share is rounded up in some lanes and chapters and down in others, so that over all lanes
 each task has exactly what it is due, however rare it is. Dealt or not, the next chapter goes on behind its deck; so a
-chapter that needs less passes over the rest, and one that needs more reads into the next deck. Either is a few per cent,
-of other examples in each epoch; in return there is no state. Over all lanes, the decks pass through a task's examples in
-the order of a new permutation in each epoch.
+chapter that needs less passes over the rest, and one that needs more reads into the next deck. Either is a few per
+cent, of other examples in each epoch; in return there is no state. Over all lanes, the decks pass through a task's
+examples in the order of a new permutation in each epoch.
 """
 
 from __future__ import annotations

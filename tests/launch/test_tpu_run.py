@@ -285,6 +285,11 @@ def test_data_in_a_bucket_is_copied_to_the_worker(cloud):
     (cloud.bucket / "data/manifest.json").write_text("this manifest")
     result = cloud.run("data", *LAUNCH, "--", "--prepared", "gs://bucket/data")
     assert result.returncode == 0 and "prepared: this manifest" in result.stdout, cloud.consoles()
+    cloud.job('printf "%s\\n" "${!#}"; cat "$CM3LEON_HOME/inputs/bucket/data/manifest.json"')
+    folders = "--gin.FinetuningConfig.folders=('/shared/edits', 'gs://bucket/data')"
+    result = cloud.run("folders", *LAUNCH, "--", folders)
+    assert result.returncode == 0 and "this manifest" in result.stdout, cloud.consoles()
+    assert "folders=('/shared/edits', '/" in result.stdout and "inputs/bucket/data')" in result.stdout
     missing = cloud.run("missing", *LAUNCH, "--", "--prepared", "gs://bucket/date")
     assert missing.returncode == 2 and "--prepared names gs://bucket/date, where there is nothing" in missing.stdout
 

@@ -122,6 +122,9 @@ def train(
             batches = make_stream(mixture, stream, position_rule=model.position_rule, **share)
             if hosts.is_first():
                 print(f"packing: {batches.fill:.1%} of the tokens in a batch are not padding", flush=True)
+                if batches.left_out:
+                    long = f"longer than {stream.length} tokens (StreamConfig.length)"
+                    print(f"packing: {batches.left_out:.1%} of the examples are left out, being {long}", flush=True)
             train_decoder(
                 model,
                 vocabulary,

@@ -11,11 +11,11 @@ import numpy as np
 from cm3leon_jax.data.instruction_preprocessors import MaskInstruction, TextEncoder, WordInstruction
 from cm3leon_jax.data.instruction_tasks import find_sources
 from cm3leon_jax.data.objective import ObjectiveConfig
-from cm3leon_jax.data.packing import Example, Row, pack_whole, row_of, stack
+from cm3leon_jax.data.packing import Example, Row, example_positions, pack_whole, row_of, stack
 from cm3leon_jax.data.preprocessors import as_document
 from cm3leon_jax.data.records import PreparedDocument
 from cm3leon_jax.data.shards import BANK_SPLIT, PreparedData, PreparedSplit
-from cm3leon_jax.documents import COUNTED, PositionRule, assemble, positions
+from cm3leon_jax.documents import COUNTED, PositionRule, assemble
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.vocabulary import Vocabulary
 
@@ -74,25 +74,27 @@ def answer_batches(
     """Of each task of prepared instructions (`instruction_tasks.find_sources`) that has such a split: its examples as a
     model is asked, answers in texts being infilled. Only answers count in the loss.
 
-    An example that is too long for a row is left out.
+    An example that is too long for a row is left out. `UserError` where all of a task are.
     """
-    found: dict[str, list[Row]] = {}
-    for task in find_sources(datas):
-        count = task.source.num_input_examples(split) if split in task.source.splits else 0
+    found: dict[str, list[Example]] = {}
+    for task in find_sources(datas, split):
         vocabulary = task.vocabulary
         steps = WordInstruction(text_tokenizer, vocabulary), MaskInstruction(vocabulary, ObjectiveConfig(), True)
-        examples = []
-        for index in range(batching.count(count)):
+        examples = found.setdefault(task.name, [])
+        for index in range(batching.count(task.examples)):
             example = task.source.read(split, index) | {"seed": 0, "epoch": 0, "index": index}
             for step in steps:
                 example = step.step(example)
             ids = example["tokens"]
             if len(ids) - 1 <= batching.length:
-                places = positions(ids, vocabulary, batching.position_rule)
+                places = example_positions(ids, vocabulary, batching.position_rule)
                 examples.append(Example(ids, example["scored"].astype(bool), places))
-        if examples:
-            found[task.name] = batching.batches(examples)
-    return found
+        if not examples:
+            raise UserError(
+                f"no held-out example of {task.name} fits into a row of {batching.length} tokens; "
+                "raise StreamConfig.length"
+            )
+    return {name: batching.batches(examples) for name, examples in found.items()}
 
 
 def _example(
@@ -109,6 +111,6 @@ def _example(
         if len(ids) - 1 <= batching.length or not found:
             scored = len(query.text) + len(query.image) + 2  # with <break> between and <eos> behind
             of_query = np.arange(len(ids)) >= len(ids) - scored
-            places = positions(ids, vocabulary, batching.position_rule)
+            places = example_positions(ids, vocabulary, batching.position_rule)
             return Example(ids, of_query, places, len(found))
         found.pop()

@@ -97,13 +97,19 @@ class MaskInstruction(Preprocessor):
         in_texts = [span for span in answers if not self.vocabulary.is_image(ids[span.start : span.start + 1])[0]]
         if not self.answers_alone:
             spans = choose_spans(ids, self.vocabulary, rng, self.objective, in_texts)
-            return {"tokens": mask(ids, spans, self.vocabulary), "scored": np.ones(len(ids) + 3 * len(spans), np.int32)}
+            return {"tokens": self._hidden(ids, spans), "scored": np.ones(len(ids) + 3 * len(spans), np.int32)}
         of_answers = np.zeros(len(ids), np.int32)
         for span in answers:
             of_answers[span.start : span.stop] = 1
         scored = moved(of_answers, in_texts, [0] * len(in_texts), 0)
         scored[1:] |= scored[:-1]  # with what ends an answer: <eoss>, <break> or <eos>
-        return {"tokens": mask(ids, in_texts, self.vocabulary), "scored": scored}
+        return {"tokens": self._hidden(ids, in_texts), "scored": scored}
+
+    def _hidden(self, ids: np.ndarray, spans: Sequence[Span]) -> np.ndarray:
+        try:
+            return mask(ids, spans, self.vocabulary)
+        except SequenceError as error:
+            raise UserError(f"the answers of an instruction cannot be hidden: {error}") from None
 
     @property
     def settings(self) -> dict[str, Any]:

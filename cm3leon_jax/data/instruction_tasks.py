@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import seqio
@@ -24,7 +24,7 @@ from cm3leon_jax.data.prepared_source import PreparedSource
 from cm3leon_jax.data.preprocessors import Example
 from cm3leon_jax.data.settings import FinetuningConfig
 from cm3leon_jax.data.shards import PreparedData
-from cm3leon_jax.data.splits import KINDS
+from cm3leon_jax.data.splits import KINDS, SPLITS
 from cm3leon_jax.data.tasks import unregister
 from cm3leon_jax.instructions.instruction import KEY
 from cm3leon_jax.runtime.errors import UserError
@@ -60,7 +60,9 @@ class SourceOfTask:
 
     name: str
     source: InstructionSource
+    origin: tuple[int, int]  # the number of its data, and its own there: documents of several kinds have one
     weight: float | None  # that it was prepared with
+    split: str = "train"
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -68,7 +70,7 @@ class SourceOfTask:
 
     @property
     def examples(self) -> int:
-        return self.source.num_input_examples("train")
+        return self.source.num_input_examples(self.split)
 
 
 def register_finetuning(
@@ -87,6 +89,8 @@ def register_finetuning(
         raise UserError(f"a mixture {name!r} is registered already; choose another name")
     vocabulary = datas[0].vocabulary
     found = find_sources(datas)
+    if not found:
+        raise UserError(f"{datas[0].directory} has no instructions to train on: prepare some (docs/finetuning.md)")
     preprocessors = [
         WordInstruction(text_tokenizer, vocabulary),
         MaskInstruction(vocabulary, objective, answers_alone=config.loss == "answer"),
@@ -98,7 +102,7 @@ def register_finetuning(
             preprocessors=preprocessors,
             output_features={"tokens": seqio.Feature(JointVocabulary(vocabulary, text_tokenizer), add_eos=False)},
         )
-    rates = mixing_rates([task.examples for task in found], [task.weight for task in found], config)
+    rates = task_rates(found, config)
     seqio.MixtureRegistry.add(name, [(f"{name}.{task.name}", rate) for task, rate in zip(found, rates, strict=True)])
     return name
 
@@ -113,6 +117,17 @@ def finetuning_mixture(name: str, *arguments: Any) -> Iterator[str]:
         unregister(name)
 
 
+def task_rates(tasks: Sequence[SourceOfTask], config: FinetuningConfig) -> list[float]:
+    """The rate of each task. Those of one source, with documents of different kinds, share its rate by their sizes."""
+    examples: dict[tuple[int, int], int] = collections.defaultdict(int)
+    for task in tasks:
+        examples[task.origin] += task.examples
+    weights = {task.origin: task.weight for task in tasks}
+    rates = mixing_rates(list(examples.values()), [weights[origin] for origin in examples], config)
+    of_origin = dict(zip(examples, rates, strict=True))
+    return [of_origin[task.origin] * task.examples / examples[task.origin] for task in tasks]
+
+
 def mixing_rates(examples: Sequence[int], weights: Sequence[float | None], config: FinetuningConfig) -> list[float]:
     """How many examples of each source are used while one of mean size is used once: all equally many, but an example
     at most `most_repeats` and at least `least_repeats` times. Weights, where sources have them, stand instead."""
@@ -123,10 +138,11 @@ def mixing_rates(examples: Sequence[int], weights: Sequence[float | None], confi
     ]
 
 
-def find_sources(datas: Sequence[PreparedData]) -> list[SourceOfTask]:
-    """The sources of instructions with examples to train on, each with a name of its own."""
-    found = []
-    for data in datas:
+def find_sources(datas: Sequence[PreparedData], split: str = "train") -> list[SourceOfTask]:
+    """The sources of instructions with examples in a split, in order. Those that are trained on have a name each; one
+    that is only held out is called as if it were alone, so its task's name may be that of another."""
+    found: list[_Found] = []
+    for place, data in enumerate(datas):
         if data.vocabulary != datas[0].vocabulary:
             raise UserError(
                 f"{data.directory} and {datas[0].directory} were prepared for other vocabularies; prepare both with "
@@ -135,15 +151,33 @@ def find_sources(datas: Sequence[PreparedData]) -> list[SourceOfTask]:
         for number, described in enumerate(data.manifest["sources"]):
             for kind in KINDS:
                 source = InstructionSource(data, kind, number)
-                if "train" in source.splits and source.num_input_examples("train"):
-                    said = json.loads(source.read("train", 0)["instruction"])
-                    found.append(((said.get("task", GENERAL), described["name"].partition(":")[0]), source, described))
-    if not found:
-        raise UserError(f"{datas[0].directory} has no instructions to train on: prepare some (docs/data.md)")
-    by_task = collections.Counter(task for (task, _), _, _ in found)
-    names = [task if by_task[task] == 1 else f"{task}.{kind}" for (task, kind), _, _ in found]
-    alike = collections.Counter(names)
+                splits = [name for name in SPLITS if name in source.splits and source.num_input_examples(name)]
+                if splits:
+                    task = json.loads(source.read(splits[0], 0)["instruction"]).get("task", GENERAL)
+                    kind_of_source = described["name"].partition(":")[0]
+                    found.append(_Found(task, kind_of_source, source, (place, number), described["weight"], splits))
+    trained = [each for each in found if "train" in each.splits]
+    held_out = [each for each in found if "train" not in each.splits]
+    names = dict(zip(map(id, trained), _names(trained), strict=True)) | {id(each): each.task for each in held_out}
     return [
-        SourceOfTask(name if alike[name] == 1 else f"{name}.{number}", source, described["weight"])
-        for number, (name, (_, source, described)) in enumerate(zip(names, found, strict=True))
+        SourceOfTask(names[id(each)], each.source, each.origin, each.weight, split)
+        for each in found
+        if split in each.splits
     ]
+
+
+class _Found(NamedTuple):
+    task: str
+    kind: str  # of source
+    source: InstructionSource
+    origin: tuple[int, int]
+    weight: float | None
+    splits: list[str]  # in which it has examples
+
+
+def _names(found: Sequence[_Found]) -> list[str]:
+    """As short as tells them apart."""
+    by_task = collections.Counter(each.task for each in found)
+    names = [each.task if by_task[each.task] == 1 else f"{each.task}.{each.kind}" for each in found]
+    alike = collections.Counter(names)
+    return [name if alike[name] == 1 else f"{name}.{number}" for number, name in enumerate(names)]

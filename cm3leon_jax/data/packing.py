@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from cm3leon_jax.vocabulary import PAD_ID
+from cm3leon_jax.documents import COUNTED, PositionRule, SequenceError, positions
+from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.vocabulary import PAD_ID, Vocabulary
 
 Row = dict[str, np.ndarray]
 PACKINGS = ("straddle", "whole")
@@ -32,6 +34,16 @@ class Example:
         """How many (token, target) pairs a row of `length` takes of it: an example longer than a row is cut at the
         row's end, and what was kept of it counts in the loss."""
         return min(len(self.ids) - 1, length)
+
+
+def example_positions(ids: np.ndarray, vocabulary: Vocabulary, rule: PositionRule) -> np.ndarray | None:
+    """`Example.positions` by the model's rule. `UserError`: the rule has no room for its documents."""
+    if rule == COUNTED:
+        return None
+    try:
+        return positions(ids, vocabulary, rule)
+    except SequenceError as error:
+        raise UserError(f"an example of the data does not fit: {error}") from None
 
 
 def pack_straddling(

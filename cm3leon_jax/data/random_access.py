@@ -19,6 +19,7 @@ class Sequence(NamedTuple):
     tokens: np.ndarray  # ids, int32 [length]
     retrieved: int  # documents before its own
     scored: np.ndarray | None = None  # bool [length]: ids that count in the loss; None: all
+    may_be_cut: bool = True  # an instruction's hidden answers stand at its end
 
 
 class RandomAccess:
@@ -43,7 +44,10 @@ class RandomAccess:
             example = preprocessor.step(example)
         scored = example.get("scored")
         return Sequence(
-            example["tokens"], int(example["retrieved"][0]), None if scored is None else scored.astype(bool)
+            example["tokens"],
+            int(example["retrieved"][0]),
+            None if scored is None else scored.astype(bool),
+            may_be_cut="answers" not in example,
         )
 
     @property

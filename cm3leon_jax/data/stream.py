@@ -23,13 +23,11 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 
-import numpy as np
-
-from cm3leon_jax.data.packing import Example, Row, pack_straddling, pack_whole, stack
+from cm3leon_jax.data.packing import Example, Row, example_positions, pack_straddling, pack_whole, stack
 from cm3leon_jax.data.random_access import RandomAccess, Sequence, tasks_and_rates
 from cm3leon_jax.data.randomness import keyed_rng, mixed, permuted
 from cm3leon_jax.data.settings import StreamConfig
-from cm3leon_jax.documents import COUNTED, PositionRule, SequenceError, positions
+from cm3leon_jax.documents import COUNTED, PositionRule
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import fingerprint
 from cm3leon_jax.vocabulary import Vocabulary
@@ -70,7 +68,8 @@ class Stream:
 
     A batch is a dict of arrays [rows of this process, length], see `packing.py`. The position is {"step", "stream"}:
     the second names the data and all settings but the number of processes, and another one's position is refused.
-    `fill` is the share of tokens that are not padding, measured on a sample.
+    `fill` is the share of tokens that are not padding, `left_out` that of examples that are instructions too long for a
+    row (packing "whole"), both measured on a sample.
     """
 
     def __init__(
@@ -94,7 +93,7 @@ class Stream:
         self._fingerprint = fingerprint(dataclasses.asdict(config), dataclasses.asdict(rule), named)
         self._deck_size: float = _SAMPLE
         examples_per_row, self.fill = self._measure()
-        self._deck_size = examples_per_row * self._lane_rows * config.chapter_steps
+        self._deck_size = examples_per_row * self._lane_rows * config.chapter_steps / (1 - self.left_out)
 
     def __call__(self, position: dict | None = None) -> Iterator[tuple[Row, dict]]:
         step = 0 if position is None else self._step_of(position)
@@ -123,28 +122,30 @@ class Stream:
         )
 
     def _dealt(self, lane: int, deck: int) -> Iterator[Example]:
+        """The examples of a deck; without those instructions that would lose their answers at a row's end."""
+        for drawn in self._drawn(lane, deck):
+            if self._fits(drawn):
+                ids, retrieved, scored, _ = drawn
+                places = example_positions(ids, self._vocabulary, self._position_rule)
+                yield Example(ids, scored, places, retrieved)
+
+    def _fits(self, drawn: Sequence) -> bool:
+        return drawn.may_be_cut or self.config.packing == "straddle" or len(drawn.tokens) - 1 <= self.config.length
+
+    def _drawn(self, lane: int, deck: int) -> Iterator[Sequence]:
         cards = [
             (task, card)
             for task in range(len(self._tasks))
             for card in range(self._cards_before(task, lane, deck), self._cards_before(task, lane, deck + 1))
         ]
         for place in keyed_rng(self.config.seed, _DECK_STAGE, deck, lane).permutation(len(cards)).tolist():
-            ids, retrieved, scored = self._sequence(lane, *cards[place])
-            yield Example(ids, scored, self._positions(ids), retrieved)
+            yield self._sequence(lane, *cards[place])
 
     def _cards_before(self, task: int, lane: int, deck: int) -> int:
         """How many examples of a task a lane is dealt before this deck. Lanes round at different times: added up, this
         is the task's share of all that lanes are dealt, rounded down."""
         phase = (lane + mixed(self.config.seed, task)) % self.config.lanes
         return math.floor(deck * self._rates[task] * self._deck_size + phase / self.config.lanes)
-
-    def _positions(self, ids: np.ndarray) -> np.ndarray | None:
-        if self._position_rule == COUNTED:
-            return None
-        try:
-            return positions(ids, self._vocabulary, self._position_rule)
-        except SequenceError as error:
-            raise UserError(f"an example of the training data does not fit: {error}") from None
 
     def _sequence(self, lane: int, task: int, card: int) -> Sequence:
         """A lane's `card`-th example of a task; lanes take turns in it."""
@@ -155,6 +156,10 @@ class Stream:
 
     def _measure(self) -> tuple[float, float]:
         """Packs a sample -> (examples a row takes, share of its tokens that are not padding)."""
+        drawn = list(self._drawn(0, 0))
+        self.left_out = 1 - sum(map(self._fits, drawn)) / len(drawn)
+        if self.left_out == 1:
+            raise UserError(f"no instruction fits into a row of {self.config.length} tokens; raise StreamConfig.length")
         sample = list(self._dealt(0, 0))
         rows = list(pack(sample, self.config, self._vocabulary))
         if self.config.packing == "straddle":

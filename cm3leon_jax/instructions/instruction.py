@@ -11,7 +11,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-KEY = "instruction"  # in the metadata of a prepared document: `Instruction.to_dict`, or a task with its fields
+# In the metadata of a document: `Instruction.to_dict`, or a task with its fields. No column of a user's data is it.
+KEY = "cm3leon.instruction"
 
 
 class Text(NamedTuple):
@@ -63,7 +64,7 @@ class Instruction:
 def from_parts(parts: Sequence[Mapping[str, Any]], answers: Sequence[int] = ()) -> Instruction:
     """`parts`: each {"text": …} or {"image": …}, in order; a text behind a picture begins the next document. `answers`:
     places among the parts. `ValueError` where a part is neither, or an answer is none of them."""
-    wrong = [place for place in answers if not (isinstance(place, int) and 0 <= place < len(parts))]
+    wrong = [place for place in answers if type(place) is not int or not 0 <= place < len(parts)]  # True is no place
     if wrong or isinstance(answers, str):
         raise ValueError(f"answers are places among the {len(parts)} parts, counted from 0, not {wrong or answers!r}")
     documents: list[InstructionDocument] = []

@@ -70,6 +70,8 @@ def test_what_is_no_document_is_a_bad_example(folder):
         '{"parts": [{"image": 7}]}\n': "neither", '{"parts": [{"text": "x", "image": "a.png"}]}\n': "neither",
         '{"parts": [{"image": "../a.png"}]}\n': "leaves the folder",
         '{"parts": [{"image": "/a.png"}]}\n': "leaves the folder",
+        '{"parts": [{"text": "x"}], "answers": []}\n': "one at least",
+        '{"parts": [{"text": "x"}, {"text": "y"}], "answers": [true]}\n': "answers are places",
         '{"parts": [{"text": "\\ud800"}]}\n': "Unicode", "[" * 100_000 + "\n": "",
     }  # fmt: skip
     write(folder / "docs.jsonl", [*rows, "\n", {"parts": [{"text": "good"}, {"image": "absent.png"}]}, {"parts": [{"text": "x"}]}])  # fmt: skip # noqa: E501

@@ -8,10 +8,12 @@ import pytest
 from prepare_fakes import Hashes, Means, Words
 
 from cm3leon_jax.data.prepare import PrepareConfig
-from cm3leon_jax.data.prepare.job import Models
+from cm3leon_jax.data.prepare.job import Models, NoRetriever
 from cm3leon_jax.data.prepare.pipeline import prepare
 from cm3leon_jax.data.sources import open_source
+from cm3leon_jax.instructions.instruction import KEY
 from cm3leon_jax.retrieval.memory_bank import MemoryBankConfig
+from cm3leon_jax.runtime.errors import UserError
 
 CONFIG = PrepareConfig(
     examples_per_shard=16, batch_size=6, num_sentinels=8, vocabulary_multiple_of=64, near_duplicate_bits=-1
@@ -56,11 +58,29 @@ def test_documents_hold_instructions_and_metadata(data):
     questions = data.split("train")
     assert len(questions) == 12 and questions[1].id == "0/7"
     metadata = questions[1].metadata
-    assert metadata["instruction"]["fields"]["answer"] == [f"a{k}" for k in range(10)]
+    assert metadata[KEY]["fields"]["answer"] == [f"a{k}" for k in range(10)]
     assert metadata["question_id"] == 7 and metadata["answers"][3] == {"answer": "a3", "answer_confidence": "yes"}
     edits = data.split("train.interleaved")
     assert [each.id for each in (edits[n] for n in range(len(edits)))] == [f"1/{n:07d}/5" for n in range(5)]
-    assert edits[2].metadata["instruction"] == {"task": "edit", "fields": {"instruction": "make it 2"}}
+    assert edits[2].metadata[KEY] == {"task": "edit", "fields": {"instruction": "make it 2"}}
+
+
+def test_boxes_for_another_square_are_refused(tmp_path):
+    picture(tmp_path / "train2017/a.png", 1)
+    found = {"images": [{"id": 9, "file_name": "a.png", "width": 10, "height": 8}],
+             "annotations": [{"image_id": 9, "category_id": 1, "bbox": [1, 1, 5, 5], "iscrowd": 0}],
+             "categories": [{"id": 1, "name": "dog"}]}  # fmt: skip
+    (tmp_path / "instances_train2017.json").write_text(json.dumps(found))
+
+    def prepared(options, name):
+        spec = f"coco_boxes:{tmp_path}?as=train{options}"
+        models = Models(Words(), Means(), NoRetriever())
+        return prepare(lambda: open_source(spec), lambda: models, tmp_path / name, CONFIG)
+
+    for options in ("", "&resolution=8&fit=pad"):
+        with pytest.raises(UserError, match=r"name the source with \?resolution=8&fit=crop"):
+            prepared(options, "refused")
+    assert len(prepared("&resolution=8", "out").split("train")) == 1
 
 
 def test_what_is_missing_is_quarantined(data):

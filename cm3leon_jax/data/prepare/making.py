@@ -23,6 +23,8 @@ from cm3leon_jax.data.shards import BANK_SPLIT
 from cm3leon_jax.data.sources import BadExample, SourceExample, fit_image
 from cm3leon_jax.data.splits import SPLITS
 from cm3leon_jax.documents import Document
+from cm3leon_jax.instructions.instruction import KEY
+from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import fingerprint
 
 
@@ -110,6 +112,7 @@ def _read(job: Job, split: str, read: Callable[[], SourceExample]) -> _Input | B
     if split in SPLITS and len(ids[0]) > longest:
         return BadExample(example.id, f"the caption has {len(ids[0])} tokens, more than {longest}")
     resolution, fit = job.models.image.resolution, job.settings.prepare.fit
+    _check_boxes(example, resolution, fit)
     fitted = [fit_image(image, resolution, fit) if image.size else None for image in images]
     return _Input(
         example.id,
@@ -119,6 +122,19 @@ def _read(job: Job, split: str, read: Callable[[], SourceExample]) -> _Input | B
         caption_key(" ".join(texts)),
         example.metadata,
     )
+
+
+def _check_boxes(example: SourceExample, resolution: int, fit: str) -> None:
+    """Boxes in an instruction's words are in pixels of the square that the model sees. `UserError`: of another."""
+    if example.metadata.get(KEY, {}).get("task") != "ground":
+        return
+    of_boxes = example.metadata.get("resolution", resolution), example.metadata.get("fit", fit)
+    if of_boxes != (resolution, fit):
+        raise UserError(
+            f"the boxes of {example.id} are for pictures of {of_boxes[0]} pixels with fit {of_boxes[1]!r}, but the "
+            f"image tokenizer's have {resolution} and PrepareConfig.fit is {fit!r}: name the source with "
+            f"?resolution={resolution}&fit={fit} (scenes: render them so)"
+        )
 
 
 def _run_models(inputs: list[_Input], models: Models, query_drop: float, seed: int) -> tuple[Labels, Documents]:

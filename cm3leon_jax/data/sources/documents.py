@@ -108,8 +108,8 @@ def _entry(number: int, row: dict, id: str) -> Entry:
 
 def _instruction(number: int, row: dict, id: str) -> Entry:
     """ValueError: it is none."""
-    if not isinstance(row["answers"], list):
-        raise ValueError('"answers" is no list of places among the parts')
+    if not isinstance(row["answers"], list) or not row["answers"]:
+        raise ValueError('"answers" is no list of places among the parts, one at least')
     said = from_parts(row["parts"], row["answers"]).to_dict()
     if not all(isinstance(part.get("image", ""), str) for part in row["parts"]):
         raise ValueError("an image is a path")

@@ -27,7 +27,8 @@ class Weighted(NamedTuple):
 
 
 class Share(NamedTuple):
-    """Consecutive examples of a split, and how often one of them is used, relative to the other shares."""
+    """Consecutive examples of a split, and how often they are used, relative to the other shares. Without weights, that
+    is how many they are: all examples are used equally often."""
 
     range: range
     weight: float
@@ -49,7 +50,7 @@ def split_specs(spec: str) -> list[Weighted]:
 
 def shares_of(split: SourceSplit) -> list[Share]:
     """The parts of a split that have weights of their own; for most one, which is all of it."""
-    return split.shares if isinstance(split, SeveralSplit | JoinedSplit) else [Share(range(len(split)), 1.0)]
+    return split.shares if isinstance(split, SeveralSplit | JoinedSplit) else [Share(range(len(split)), len(split))]
 
 
 class SeveralSources:
@@ -105,7 +106,7 @@ class SeveralSplit(_Joined):
         self._numbers = list(parts)
         ranges = [range(end - len(part), end) for end, part in zip(self._ends, self._parts, strict=True)]
         if None in weights:
-            self.shares = [Share(range(len(self)), 1.0)]
+            self.shares = [Share(range(len(self)), len(self))]
         else:
             self.shares = [Share(each, weight or 0.0) for each, weight in zip(ranges, weights, strict=True) if each]
 
@@ -125,18 +126,16 @@ def documents_of(source: Source, split: str) -> SourceSplit:
 
 
 class JoinedSplit(_Joined):
-    """Splits one behind the other. Without weights, all of their examples are used equally often."""
+    """Splits one behind the other."""
 
     def __init__(self, parts: Sequence[SourceSplit]):
         super().__init__(parts)
-        weighed = [(end - len(part), share) for part, end in zip(parts, self._ends, strict=True)
-                   for share in shares_of(part) if share.range]  # fmt: skip
-        alike = all(share.weight == 1.0 for _, share in weighed)
+        firsts = [end - len(part) for part, end in zip(parts, self._ends, strict=True)]
         self.shares = [
-            Share(
-                range(first + share.range.start, first + share.range.stop), len(share.range) if alike else share.weight
-            )
-            for first, share in weighed
+            Share(range(first + share.range.start, first + share.range.stop), share.weight)
+            for first, part in zip(firsts, parts, strict=True)
+            for share in shares_of(part)
+            if share.range
         ]
 
     @property

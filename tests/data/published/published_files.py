@@ -6,6 +6,7 @@ import PIL.Image
 from sources import read_all
 
 from cm3leon_jax.data.sources import open_source
+from cm3leon_jax.instructions.instruction import KEY
 
 
 def picture(folder, name, level=0, size=(8, 6)):
@@ -38,7 +39,7 @@ def read(spec):
 
 def said(example):
     """(task, fields)."""
-    return example.metadata["instruction"]["task"], example.metadata["instruction"]["fields"]
+    return example.metadata[KEY]["task"], example.metadata[KEY]["fields"]
 
 
 def levels(example):

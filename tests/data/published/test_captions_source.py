@@ -5,6 +5,7 @@ from published_files import levels, opened, picture, read, said, write
 from sources import read_all
 
 from cm3leon_jax.data.sources import open_source
+from cm3leon_jax.instructions.instruction import KEY
 from cm3leon_jax.runtime.errors import UserError
 
 
@@ -31,7 +32,7 @@ def test_each_of_cocos_captions_is_an_example(tmp_path):
     assert not bad and [(id, *said(each), levels(each)) for id, each in good.items()] == [
         ("5", "caption", {"caption": "A bird."}, [90]), ("3", "caption", {"caption": "A wing."}, [90])
     ]  # fmt: skip
-    assert good["3"].metadata | {"instruction": 0} == {"image_id": 9, "caption_id": 3, "split": "train", "instruction": 0}  # fmt: skip # noqa: E501
+    assert good["3"].metadata | {KEY: 0} == {"image_id": 9, "caption_id": 3, "split": "train", KEY: 0}  # fmt: skip
     for where in ("?split=val", "?split=validation", "/annotations/captions_val2017.json"):
         good, _ = read(f"coco_captions:{tmp_path}{where}")
         assert list(good) == ["8"] and levels(good["8"]) == [150]
@@ -103,6 +104,9 @@ def test_what_is_no_such_data_set_ends_in_one_line(tmp_path):
     write(tmp_path / "captions_train2017.json", coco([(1, 9, "x")]))
     with pytest.raises(UserError, match=r"no example .*\(the first: 1: no picture 000000000009.jpg\)"):
         opened(f"coco_captions:{tmp_path}")
+    with pytest.raises(UserError, match="is a folder: name a file with captions="):
+        (tmp_path / "folder").mkdir()
+        opened(f"coco_captions:{tmp_path}?captions=folder")
     write(tmp_path / "captions_train2017.json", [1])
     with pytest.raises(UserError, match="is no JSON object, but a list"):
         opened(f"coco_captions:{tmp_path}")

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from published_files import levels, opened, picture, read, said, write
 
+from cm3leon_jax.data.sources import open_source
 from cm3leon_jax.runtime.errors import UserError
 
 
@@ -43,6 +44,16 @@ def test_the_hubs_tables(tmp_path):
         assert levels(read_one())[1] - levels(read_one())[0] == 100
     with pytest.raises(UserError, match=r"no parquet file.*split 'val'.*train"):
         opened(f"instructpix2pix:{tmp_path}?split=val")
+
+
+def test_rows_of_the_same_prompts_are_held_out_together(tmp_path):
+    rows = [(encoded(0), f"make it {n // 4}", encoded(1), "a cat") for n in range(80)]
+    columns = ("original_image", "edit_prompt", "edited_image", "original_prompt")
+    table(tmp_path / "train-0.parquet", rows, columns)
+    source = open_source(f"instructpix2pix:{tmp_path}", validation_share=0.3, test_share=0.3)
+    splits = {name: source.split(name) for name in source.splits}
+    edits = [{said(split[index])[1]["instruction"] for index in range(len(split))} for split in splits.values()]
+    assert sum(map(bool, edits)) == 3 and sum(map(len, edits)) == 20
 
 
 def test_tables_of_other_columns_end_in_one_line(tmp_path):

@@ -11,6 +11,7 @@ from cm3leon_jax.data.sources.instructions import instruction, instruction_examp
 from cm3leon_jax.data.sources.published.edges import COMPUTED, canny_of_scikit_image
 from cm3leon_jax.data.splits import INTERLEAVED, SPLITS, split_name
 from cm3leon_jax.instructions.instruction import KEY
+from cm3leon_jax.instructions.tasks import texts_to_learn
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import fingerprint
 
@@ -72,7 +73,8 @@ class ComputedSplit:
         return _with_condition(self.kind, functools.partial(self.inner.__getitem__, index))
 
     def captions(self) -> Iterator[str]:
-        return self.inner.captions()
+        for index, caption in enumerate(self.inner.captions()):
+            yield from texts_to_learn(instruction(self.kind, caption=caption), index)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ _SUFFIXES = (".jpg", ".png")
 
 def instructpix2pix_source(request: Request) -> EntrySource | FileSource:
     """`instructpix2pix:FOLDER` with seeds.json, or `instructpix2pix:PATTERN` of parquet files. An id is the folder and
-    the seed, or the file and the row; all seeds of a folder are held out together."""
+    the seed, or the file and the row; all seeds of a folder, and rows of the same prompts, are held out together."""
     seeds = as_path(request.where) / "seeds.json"
     if not seeds.exists():
         return _of_tables(request)
@@ -38,8 +38,9 @@ def instructpix2pix_source(request: Request) -> EntrySource | FileSource:
 
 def _of_tables(request: Request) -> FileSource:
     def make(row: dict[str, Any], id: str, places: list[Place]) -> Entry:
-        metadata = kept(row, "original_prompt", "edited_prompt")
-        return instruction_entry(id, instruction("edit", instruction=text(row, "edit_prompt")), places, metadata)
+        metadata, edit = kept(row, "original_prompt", "edited_prompt"), text(row, "edit_prompt")
+        group = f"{metadata.get('original_prompt', id)}\n{edit}"  # up to four rows were drawn for the same two
+        return instruction_entry(id, instruction("edit", instruction=edit), places, metadata, group=group)
 
     return table_source(request, ("original_image", "edited_image"), ("edit_prompt",), make)
 

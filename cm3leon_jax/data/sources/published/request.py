@@ -113,7 +113,10 @@ class Request:
         """The file that the option `name` gives, or WHERE (for the `first` of the files), or those whose names match
         the first of the patterns that any matches, and tell of this split or of none."""
         if name in self.options:
-            return [self.path(name)]
+            path = self.path(name)
+            if as_path(path).is_dir():
+                raise UserError(f"{self.spec}: {path} is a folder: name a file with {name}=")
+            return [path]
         if first and as_path(self.where).is_file():
             return [self.where]
         for pattern in patterns:
@@ -146,8 +149,11 @@ class Request:
         return Pictures(self.path("images"), files_below(self.path("images")))
 
     def source(self, entries: Iterable[Entry], pictures: Pictures) -> EntrySource:
-        """`UserError` where no entry can be used."""
-        listed = list(entries)
+        """`UserError` where no entry can be used, or a file cannot be read."""
+        try:
+            listed = list(entries)
+        except OSError as error:
+            raise UserError(f"{self.spec}: {error}: copy it again") from None
         require_good(listed, self.spec, self.hint)
         return EntrySource(self.spec, self.held_out.split(listed), pictures)
 

@@ -57,8 +57,9 @@ def conclude(study: Study) -> Section:
     words = np.mean([scores["tasks"]["science"]["scores"]["words"]["value"] for scores in found])
     how = (
         f"The demo's decoder of pictures of coloured shapes, fine-tuned on nine tasks {_times(study.fine_tunings)}, on "
-        "held-out scenes. Scores are exact. The baseline needs no model: the most "
-        "frequent answer to each kind of question, the picture left unchanged, the picture or text of another example. "
+        "held-out scenes. Scores are exact; each example counts alike, however many objects or facts it has, where "
+        "README.md counts every object and fact once. The baseline needs no model: the most frequent answer to each "
+        "kind of question, the picture left unchanged, the picture or text of another example. "
         f"Of science the letter of the chosen option counts; the words behind it are the right ones in {words:.0%}. "
         "Captions are drawn without retrieved documents; the scores are their facts that are true of the picture."
     )

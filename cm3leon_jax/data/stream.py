@@ -123,11 +123,11 @@ class Stream:
 
     def _dealt(self, lane: int, deck: int) -> Iterator[Example]:
         """The examples of a deck; without those instructions that would lose their answers at a row's end."""
-        for drawn in self._drawn(lane, deck):
-            if self._fits(drawn):
-                ids, retrieved, scored, _ = drawn
-                places = example_positions(ids, self._vocabulary, self._position_rule)
-                yield Example(ids, scored, places, retrieved)
+        return (self._example(drawn) for drawn in self._drawn(lane, deck) if self._fits(drawn))
+
+    def _example(self, drawn: Sequence) -> Example:
+        places = example_positions(drawn.tokens, self._vocabulary, self._position_rule)
+        return Example(drawn.tokens, drawn.scored, places, drawn.retrieved)
 
     def _fits(self, drawn: Sequence) -> bool:
         return drawn.may_be_cut or self.config.packing == "straddle" or len(drawn.tokens) - 1 <= self.config.length
@@ -157,10 +157,10 @@ class Stream:
     def _measure(self) -> tuple[float, float]:
         """Packs a sample -> (examples a row takes, share of its tokens that are not padding)."""
         drawn = list(self._drawn(0, 0))
-        self.left_out = 1 - sum(map(self._fits, drawn)) / len(drawn)
-        if self.left_out == 1:
+        sample = [self._example(each) for each in drawn if self._fits(each)]
+        if not sample:
             raise UserError(f"no instruction fits into a row of {self.config.length} tokens; raise StreamConfig.length")
-        sample = list(self._dealt(0, 0))
+        self.left_out = 1 - len(sample) / len(drawn)
         rows = list(pack(sample, self.config, self._vocabulary))
         if self.config.packing == "straddle":
             # Of few rows, the ids behind the last would be too large a part.
@@ -168,4 +168,4 @@ class Stream:
             return (len(sample) / len(rows) if len(rows) >= 20 else of_lengths), 1.0
         full = rows[:-1] or rows  # the last holds what was left
         taken = sum(int(row["segments"].max()) for row in full)
-        return taken / len(full), sum(float(row["weights"].mean()) for row in full) / len(full)
+        return taken / len(full), sum(float((row["segments"] > 0).mean()) for row in full) / len(full)

@@ -5,6 +5,7 @@ On the scenes instead of the creatures: the demo's decoder, fine-tuned as `cm3le
 
 from __future__ import annotations
 
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,11 @@ import numpy as np
 from benchmarks.claims.bootstrap import Resamples, estimate
 from benchmarks.claims.section import Section, verdict
 from benchmarks.claims.study import Study
+from cm3leon_jax.commands.demo import SFT_STAGES, STAGES
+from cm3leon_jax.commands.stage import STAGE_FILE
 from cm3leon_jax.runtime.files import read_json
 
+DEMO_DIRECTORY = pathlib.Path("runs/demo")  # as runs/demo.gin has it
 _DEMO = ("--gin_file", "runs/demo.gin")
 _SFT = (*_DEMO, "--gin_file", "runs/demo_sft.gin")
 _MANY = "--gin.SuitesConfig.examples=200"  # of each task, where the demo makes do with 100
@@ -31,6 +35,14 @@ def commands(study: Study) -> list[list[str]]:
             ["evaluate", *_SFT, "--decoder", f"{folder}/decoder/model", "--directory", folder, _MANY, *bindings],
         ]
     return made
+
+
+def records_outside(study: Study) -> list[pathlib.Path]:
+    """Stage records of what the claim starts from and is not in the study's folder: the demo, and the instructions."""
+    if not study.fine_tunings:
+        return []
+    instructions = next(stage for stage in SFT_STAGES if stage.command == "prepare")
+    return [DEMO_DIRECTORY / stage.folder / STAGE_FILE for stage in (*STAGES, instructions)]
 
 
 def conclude(study: Study) -> Section:

@@ -26,7 +26,7 @@ WORLDS: dict[str, tuple[str, ...]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """Folders, and how much is done. `directory` holds everything that is made."""
+    """Folders, and how much is done. `directory` holds all that is made but the demo, which the fourth claim uses."""
 
     directory: pathlib.Path
     size: str = "cpu"

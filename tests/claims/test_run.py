@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from benchmarks.claims import run as running
+from benchmarks.claims.about import hours
 from benchmarks.claims.drawing import Drawing
 from benchmarks.claims.settings import CHOICES
 from benchmarks.claims.study import VARIANTS, Study
+from cm3leon_jax.commands.demo import STAGES
+from cm3leon_jax.commands.stage import STAGE_FILE
 from cm3leon_jax.runtime.errors import StartAgain
 
 ABOUT = {"parameters": 1e6, "steps": 100, "seeds": 2, "creatures": 10, "bank_only": 2, "parts": 4, "validation": 6}
@@ -106,3 +109,23 @@ def test_a_killed_study_goes_on_and_draws_nothing_twice(study, tmp_path, monkeyp
     monkeypatch.setattr(running, "made_with", lambda study, variant, seed: f"other{seed}" if seed else "decoder")
     running.run(study, tmp_path / "docs")  # the second seed's decoders were trained anew
     assert other.drawn and {path.parent.name.rpartition("_")[2] for path in other.drawn} == {"other1"}
+
+
+def test_hours_are_those_of_the_demo_too_where_a_claim_starts_from_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = Study(pathlib.Path("runs/claims_cpu"))
+    of_the_demo = [f"runs/demo/{stage.folder}" for stage in STAGES]
+    another = "runs/demo/sft"  # the demo's own fine-tuning, which the study does not use
+    for folder in (
+        study.path("retriever"),
+        study.path("fine_tuned/0/decoder"),
+        *of_the_demo,
+        "runs/demo/instructions",
+        another,
+    ):
+        pathlib.Path(folder).mkdir(parents=True)
+        pathlib.Path(folder, STAGE_FILE).write_text(json.dumps({"seconds": 360.0}))
+    pathlib.Path(study.path("drawings/retrieval_0")).mkdir(parents=True)
+    pathlib.Path(study.path("drawings/retrieval_0/test.json")).write_text(json.dumps({"seconds": 720.0}))
+    assert hours(study) == pytest.approx(0.4 + 0.1 * (len(STAGES) + 1))
+    assert hours(Study(study.directory, fine_tunings=0)) == pytest.approx(0.4)

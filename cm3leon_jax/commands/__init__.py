@@ -27,7 +27,7 @@ COMMANDS = {
     "plan": Command(
         "plan:plan", "compile a run for a TPU slice that is not there: does it fit, how fast", scope="train"
     ),
-    "recipes": Command("recipes:recipes", "plan every size on every slice: the page docs/recipes.md"),
+    "recipes": Command("recipes:recipes", "plan every size on every slice with a hardware file: docs/recipes.md"),
     "sample": Command(
         "sample:sample", "text -> image, image -> text, edited and filled-in images; one or a file", many_processes=True
     ),

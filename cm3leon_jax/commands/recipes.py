@@ -6,9 +6,9 @@ from __future__ import annotations
 def recipes(output: str = "docs/recipes.md", work: str = "runs/recipes", models: str = "", hardware: str = "") -> None:
     """Plans every model size on every slice that has a hardware file, and writes the page about it to --output.
 
-    Takes one to three minutes a plan, some hours in all. Finished plans are kept below --work: killed, it continues;
-    delete the folder to plan anew. --models 7b,350m and --hardware v5e_256,v5p_128 plan those alone; the page shows
-    what is below --work."""
+    Each size for as many steps as the paper trained it. Takes one to three minutes a plan, some hours in all. Finished
+    plans are kept below --work: killed, it continues; delete the folder to plan anew. --models 7b,350m and --hardware
+    v5e_256,v5p_128 plan those alone; the page shows what is below --work, and names the hardware files that are not."""
     import importlib.metadata
     import itertools
     import pathlib
@@ -16,7 +16,7 @@ def recipes(output: str = "docs/recipes.md", work: str = "runs/recipes", models:
     import sys
 
     from cm3leon_jax.cli import GIN_CONFIGS
-    from cm3leon_jax.planning.recipes import page
+    from cm3leon_jax.planning.recipes import STEPS, page
     from cm3leon_jax.runtime.errors import UserError
     from cm3leon_jax.runtime.files import read_json, written_aside
 
@@ -38,7 +38,8 @@ def recipes(output: str = "docs/recipes.md", work: str = "runs/recipes", models:
             continue
         print(f"{number} of {len(pairs)}: {model} on {name} …", flush=True)
         files = [f"--gin_file={part}" for part in (f"models/{model}", f"hardware/{name}", "runs/pretrain")]
-        command = [sys.executable, "-m", "cm3leon_jax.cli", "plan", *files, "--json", str(file)]
+        steps = [f"--gin.train/LoopConfig.steps={STEPS[model]}"] if model in STEPS else []
+        command = [sys.executable, "-m", "cm3leon_jax.cli", "plan", *files, *steps, "--json", str(file)]
         result = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if not file.exists():  # it is written where the step does not fit, too
             raise RuntimeError(f"{' '.join(command)} ended with status {result.returncode}:\n{result.stderr}")
@@ -49,5 +50,5 @@ def recipes(output: str = "docs/recipes.md", work: str = "runs/recipes", models:
         if (folder / f"{model}.{name}.json").exists()
     }
     with written_aside(output) as path:
-        path.write_text(page(plans, versions))
+        path.write_text(page(plans, versions, slices))
     print(f"{len(plans)} plans in {output}")

@@ -1,4 +1,4 @@
-"""A table of plans: every model size on every slice, as a page that says what to launch (docs/recipes.md)."""
+"""A table of plans: each model size on many slices, as a page that says what to launch (docs/recipes.md)."""
 
 from __future__ import annotations
 
@@ -12,36 +12,48 @@ from cm3leon_jax.planning.chips import GIB, parse_slice
 # it has an `error`, and is the plan of the smallest change that fits, with its `changes`; or none, if no change helps.
 Plans = Mapping[tuple[str, str], dict[str, Any]]
 
+# Of each size in the paper (§3, table 2): 1.4T, 1.9T and 2.4T tokens. `runs/pretrain` has those of the smallest.
+STEPS = {"350m": 175_000, "760m": 237_000, "7b": 300_000}
+
 _HEAD = """# What to launch where
 
 Made by `cm3leon recipes`, which compiles the pretraining step (`runs/pretrain`: 2,048 rows of 4,096 tokens a step)
-for every slice with the TPU's compiler. Nothing here was measured on a TPU: [planning.md](planning.md) says how the
-figures come about, and where they can't be trusted. Made with {versions}.
+for the slices below with the TPU's compiler. Nothing here was measured on a TPU: [planning.md](planning.md) says how
+the figures come about, and where they can't be trusted. Made with {versions}.{not_planned}
 
 A row is launched with
 ```
-launch/tpu_run.sh NAME --type SLICE --config "models/MODEL hardware/HARDWARE runs/pretrain" --zone … --bucket … -- …
+launch/tpu_run.sh NAME --type SLICE --config "models/MODEL hardware/HARDWARE runs/pretrain" --zone … --bucket … -- \\
+  --gin.train/LoopConfig.steps=STEPS …
 ```
 `rows` are the rows of the batch that a chip has, and works through at once; `moved`: bytes a chip sends a step inside
-its slice, and to the other slice; `days`: {days}. What does not fit as the files are has a star, and below the table
-what to set; its row is with that.
+its slice, and to the other slice; `days`: of the whole run, whose STEPS stand above each table. What does not fit as
+the files are has a star, and below the table what to set; its row is with that.
 """
 _COLUMNS = ("hardware", "chips", "rows", "remat", "memory", "moved", "step", "MFU", "tokens/s/chip", "days")
 
 
-def page(plans: Plans, versions: str) -> str:
-    """The page, Markdown."""
-    runs = {plan["steps"]: None for plan in plans.values() if "steps" in plan}
-    days = " and ".join(f"{steps:,} steps" for steps in runs) + " of 8.4M tokens" if runs else "of the whole run"
-    parts = [_HEAD.format(versions=versions, days=days)]
+def page(plans: Plans, versions: str, known: Sequence[str] = ()) -> str:
+    """The page, Markdown. `known`: all hardware files that might have been planned, of which it says what was not."""
+    planned = {name for _, name in plans}
+    missing = ", ".join(f"`{name}`" for name in sorted(set(known) - planned, key=_order))
+    not_planned = f"\nHardware files that are not planned here: {missing}." if missing else ""
+    parts = [_HEAD.format(versions=versions, not_planned=not_planned)]
     sizes: dict[str, list[tuple[str, dict[str, Any]]]] = collections.defaultdict(list)
     for (model, hardware), plan in plans.items():
         sizes[model].append((hardware, plan))
     for model, found in sizes.items():
         found.sort(key=lambda each: _order(each[0]))
         rows = [_row(hardware, plan) for hardware, plan in found]
-        parts.append(f"## {model}\n" + "\n".join([*_table(_COLUMNS, rows), *_notes(found)]) + "\n")
+        parts.append(f"## {model}\n" + "\n".join([*_run(found), *_table(_COLUMNS, rows), *_notes(found)]) + "\n")
     return "\n".join(parts)
+
+
+def _run(found: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
+    """How long the run is that the days are of."""
+    runs = sorted({(plan["steps"], plan["tokens_per_step"]) for _, plan in found if "steps" in plan})
+    said = " or ".join(f"{steps:,} steps of {tokens / 1e6:.1f}M tokens" for steps, tokens in runs)
+    return [f"{said}.", ""] if said else []
 
 
 def _row(hardware: str, plan: dict[str, Any]) -> list[str]:

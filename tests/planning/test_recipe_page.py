@@ -1,13 +1,16 @@
 """The page of plans, and the command that makes it."""
 
 import json
+import pathlib
+import subprocess
 
 from cm3leon_jax.cli import main
-from cm3leon_jax.planning.recipes import page
+from cm3leon_jax.planning.recipes import STEPS, page
 
 PLAN = {
     "chips": 256,
     "steps": 175_000,
+    "tokens_per_step": 2048 * 4096,
     "settings": {"batch_size": 2048, "per_device_batch_size": 4, "remat": "dots"},
     "collective_bytes": {"ici": {"all-gather": 2e9, "reduce-scatter": 1e9}, "dcn": {}},
     "hbm_bytes_per_chip": 3 * 2**30,
@@ -36,8 +39,29 @@ def test_rows_are_sorted_by_slice_and_say_what_a_plan_says():
     assert rows[2] == ("| v5e_256 | 256 | 8, 4 | dots | 3.0 of 16.0 GiB | 3 GB | 1.25 s | 50.0% | 26,214 | 2.5 |")
     assert "| 2 GB + 1.5 GB |" in rows[3]
     assert len({row.count("|") for row in rows}) == 1
+    assert "## 7b\n175,000 steps of 8.4M tokens.\n\n| hardware" in text
     assert "- v5e_16 *: take a larger slice" in text
     assert '- v5e_32 *: add `"--gin.StepConfig.per_device_batch_size = 2"`' in text
+
+
+def test_the_page_says_which_slices_were_not_planned():
+    assert "not planned" not in page({("7b", "v5e_256"): PLAN}, "jax 1", ["v5e_256"])
+    hardware = ["v6e_256", "v6e_32", "v5e_256"]
+    assert "that are not planned here: `v6e_32`, `v6e_256`." in page({("7b", "v5e_256"): PLAN}, "jax 1", hardware)
+
+
+def test_each_size_is_planned_for_its_steps_in_the_paper(tmp_path, monkeypatch):
+    commands = []
+
+    def plan(command, **_):
+        commands.append(command)
+        pathlib.Path(command[-1]).write_text(json.dumps(PLAN))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr("subprocess.run", plan)
+    assert main(["recipes", f"--work={tmp_path}", f"--output={tmp_path}/page.md", "--hardware=v5e_256"]) == 0
+    found = {command[4].rpartition("/")[2]: command[-3] for command in commands}
+    assert found == {model: f"--gin.train/LoopConfig.steps={steps}" for model, steps in STEPS.items()}
 
 
 def test_the_command_goes_on_from_finished_plans(tmp_path, monkeypatch, capsys):

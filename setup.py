@@ -13,7 +13,7 @@ setuptools.setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.11",
+    python_requires=">=3.11,<3.14",
     packages=setuptools.find_packages(include=["cm3leon_jax", "cm3leon_jax.*"]),
     package_data={"cm3leon_jax": ["pages/templates/*", "serving/assets/*"]},
     entry_points={"console_scripts": ["cm3leon = cm3leon_jax.cli:main"]},

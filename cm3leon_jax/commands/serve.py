@@ -32,7 +32,9 @@ def serve(
 
     With --retriever the best of several samples is found, with --prepared too documents are retrieved. Requests that
     come together are drawn together, --batch_size samples at once; --most_waiting may wait. Only this machine reaches
-    the page unless --host says otherwise (0.0.0.0: everybody who can reach this machine; there is no password)."""
+    the page unless --host says otherwise (0.0.0.0: everybody who can reach this machine; there is no password). Behind
+    a proxy, --allowed_host NAME is the host's name by which people call the page, and may be repeated: only requests by
+    these names are answered. Without it those by this machine's names are, and with another --host all."""
     import socket
 
     import uvicorn

@@ -1,7 +1,10 @@
 """Every recipe of docs/launch.md, top to bottom in one shell session, against the stand-in Google Cloud."""
 
+import inspect
 import pathlib
 import re
+
+from cm3leon_jax.commands.train import train
 
 DOCUMENT = pathlib.Path(__file__).parent.parent.parent / "docs/launch.md"
 RECIPES = re.findall(r"^```bash recipe\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
@@ -47,5 +50,6 @@ def test_the_document_names_only_what_there_is():
     for name in set(re.findall(r"launch/[a-z_]+\.[A-Za-z]+", text)):
         assert (DOCUMENT.parent.parent / name).is_file(), name
     options = (DOCUMENT.parent.parent / "launch/tpu/arguments.sh").read_text()
+    of_train = {f"--{name}" for name in inspect.signature(train).parameters}
     for option in re.findall(r"`(--[a-z_-]+)`", text):
-        assert f"{option.replace('_', '-')})" in options or option == "--", option
+        assert f"{option.replace('_', '-')})" in options or option in {"--", *of_train}, option

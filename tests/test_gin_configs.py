@@ -14,10 +14,10 @@ from cm3leon_jax.planning.chips import parse_slice
 from cm3leon_jax.vocabulary import CM3LEON
 
 HARDWARE = sorted(path.stem for path in (GIN_CONFIGS / "hardware").glob("*.gin"))
-PAPER = {  # parameters, peak learning rate
-    "350m": ("3.74e+08", 6e-4),
-    "760m": ("7.87e+08", 5e-4),
-    "7b": ("6.73e+09", 1.2e-4),
+PAPER = {  # parameters, peak learning rate, tokens
+    "350m": ("3.74e+08", 6e-4, 1.4e12),
+    "760m": ("7.87e+08", 5e-4, 1.9e12),
+    "7b": ("6.73e+09", 1.2e-4, 2.4e12),
 }
 CONFIGS = (
     "DecoderConfig",
@@ -48,11 +48,14 @@ def composed(*files: str) -> dict:
 @pytest.mark.parametrize("size", PAPER)
 def test_sizes(size):
     found = composed(f"models/{size}", "runs/pretrain")
-    parameters, rate = PAPER[size]
+    parameters, rate, tokens = PAPER[size]
     model = found["DecoderConfig"]
     assert model.vocab_size == CM3LEON.size
     assert f"{parameter_count(model):.2e}" == parameters
     assert found["OptimizerConfig"].learning_rate == rate
+    stream = found["StreamConfig"]
+    seen = found["LoopConfig"].steps * stream.batch_size * stream.length
+    assert seen == pytest.approx(tokens, rel=0.06)  # the paper's 8M a step are 2^23 here
     # 6 FLOPs a parameter and token, positions aside, and a little for attention.
     assert 1.0 < training_flops_per_token(model) / (6 * parameter_count(model)) < 1.4
 

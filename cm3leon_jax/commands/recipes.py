@@ -16,7 +16,7 @@ def recipes(output: str = "docs/recipes.md", work: str = "runs/recipes", models:
     import sys
 
     from cm3leon_jax.cli import GIN_CONFIGS
-    from cm3leon_jax.planning.recipes import STEPS, page
+    from cm3leon_jax.planning.recipes import page
     from cm3leon_jax.runtime.errors import UserError
     from cm3leon_jax.runtime.files import read_json, written_aside
 
@@ -38,8 +38,7 @@ def recipes(output: str = "docs/recipes.md", work: str = "runs/recipes", models:
             continue
         print(f"{number} of {len(pairs)}: {model} on {name} …", flush=True)
         files = [f"--gin_file={part}" for part in (f"models/{model}", f"hardware/{name}", "runs/pretrain")]
-        steps = [f"--gin.train/LoopConfig.steps={STEPS[model]}"] if model in STEPS else []
-        command = [sys.executable, "-m", "cm3leon_jax.cli", "plan", *files, *steps, "--json", str(file)]
+        command = [sys.executable, "-m", "cm3leon_jax.cli", "plan", *files, "--json", str(file)]
         result = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if not file.exists():  # it is written where the step does not fit, too
             raise RuntimeError(f"{' '.join(command)} ended with status {result.returncode}:\n{result.stderr}")

@@ -12,9 +12,6 @@ from cm3leon_jax.planning.chips import GIB, parse_slice
 # it has an `error`, and is the plan of the smallest change that fits, with its `changes`; or none, if no change helps.
 Plans = Mapping[tuple[str, str], dict[str, Any]]
 
-# Of each size in the paper (§3, table 2): 1.4T, 1.9T and 2.4T tokens. `runs/pretrain` has those of the smallest.
-STEPS = {"350m": 175_000, "760m": 237_000, "7b": 300_000}
-
 _HEAD = """# What to launch where
 
 Made by `cm3leon recipes`, which compiles the pretraining step (`runs/pretrain`: 2,048 rows of 4,096 tokens a step)
@@ -23,11 +20,10 @@ the figures come about, and where they can't be trusted. Made with {versions}.{n
 
 A row is launched with
 ```
-launch/tpu_run.sh NAME --type SLICE --config "models/MODEL hardware/HARDWARE runs/pretrain" --zone … --bucket … -- \\
-  --gin.train/LoopConfig.steps=STEPS …
+launch/tpu_run.sh NAME --type SLICE --config "models/MODEL hardware/HARDWARE runs/pretrain" --zone … --bucket … -- …
 ```
 `rows` are the rows of the batch that a chip has, and works through at once; `moved`: bytes a chip sends a step inside
-its slice, and to the other slice; `days`: of the whole run, whose STEPS stand above each table. What does not fit as
+its slice, and to the other slice; `days`: of the whole run, whose steps stand above each table. What does not fit as
 the files are has a star, and below the table what to set; its row is with that.
 """
 _COLUMNS = ("hardware", "chips", "rows", "remat", "memory", "moved", "step", "MFU", "tokens/s/chip", "days")

@@ -13,7 +13,7 @@ from cm3leon_jax.evaluation.suites.result import Count, Figure, Shown, SuiteResu
 from cm3leon_jax.evaluation.suites.writing import About, write_result
 from cm3leon_jax.runtime.errors import UserError
 
-ABOUT = About("vqa2", "VQA", {"vqa2": "vqa2:x"}, {"sampling": 0}, {"decoder": "abc"}, "1.0", None)
+ABOUT = About("vqa2", "VQA", {"vqa2": "vqa2:x"}, {"sampling": 0}, {"decoder": "abc"}, {"vqa2": "def"}, "1.0", None)
 RESULT = SuiteResult(
     [Figure("vqa2", "accuracy", 0.4761, 0.46, 0.49, 2000, True), Figure("0 | 1", "FID", 4.881, None, None, 3)],
     {"vqa2": Count("vqa2:x", 2000, {"no picture": 2, "no text": 1}, {"too long": 4})},
@@ -30,6 +30,7 @@ def test_files_hold_what_was_found(tmp_path):
         "settings": {"vqa2": "vqa2:x"},
         "seeds": {"sampling": 0},
         "models": {"decoder": "abc"},
+        "fingerprints": {"vqa2": "def"},
         "version": "1.0",
         "commit": None,
         "figures": [
@@ -51,7 +52,9 @@ def test_files_hold_what_was_found(tmp_path):
         "| data | figure | value | 95% interval | examples |\n| --- | --- | --- | --- | --- |\n"
         "| vqa2 | accuracy | 47.61 | [46.00, 49.00] | 2,000 |\n| 0 \\| 1 | FID | 4.88 |  | 3 |\n\n"
         "- vqa2: vqa2:x, 2,000 examples\n- vqa2: 3 left out, most often: no picture\n"
-        "- vqa2: 4 not answered, most often: too long\n- of several\n- made with cm3leon_jax 1.0: decoder `abc`\n"
+        "- vqa2: 4 not answered, most often: too long\n- of several\n- made with cm3leon_jax 1.0: decoder `abc`\n\n"
+        '## Settings\n```json\n{\n  "settings": {\n    "vqa2": "vqa2:x"\n  },\n  "seeds": {\n    "sampling": 0\n  },\n'
+        '  "fingerprints": {\n    "vqa2": "def"\n  }\n}\n```\n'
     )
     page = Page((tmp_path / "result.html").read_text())
     assert "47.61 [46.00, 49.00] 2,000" in page.text and "<what>" in page.text and "answer a & b" in page.text

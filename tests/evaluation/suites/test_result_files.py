@@ -88,17 +88,25 @@ def test_our_row_stands_beside_the_published_ones(tmp_path):
     config = SuitesConfig(retrieved=(0, 2))
     (drawn, tasks), missing = paper_tables(results(), config)
     assert ("CM3Leon-7B", "2", "4.88") in drawn.rows and ("CM3Leon-350M", "2", "14.20") in drawn.rows
+    assert {("RA-CM3", "2", "15.70"), ("KNN-Diffusion", "10", "12.50"), ("MUSE", "none", "7.88")} <= set(drawn.rows)
+    # Of 30,000 captions or of ten: a figure says it.
     assert list(drawn.rows[-2:]) == [
-        ("this model", "0", "20.50 [20.00, 21.00]"),
-        ("this model", "2", "18.50 [18.00, 19.00]"),
+        ("this model", "0", "20.50 [20.00, 21.00], 10 examples"),
+        ("this model", "2", "18.50 [18.00, 19.00], 10 examples"),
     ]
-    assert tasks.rows[0] == ("MS-COCO, CIDEr", "61.6", "79.4", "50.00 [40.00, 60.00]")
-    assert tasks.rows[4] == ("Image-Paragraph, CIDEr", "10.5", "—", "—")
-    assert missing[0] == "VQA2 (theirs: test-dev), accuracy: set SuitesConfig.vqa2" and len(missing) == 5
+    assert tasks.rows[0] == ("MS-COCO (test), CIDEr", "61.6", "65.5", "79.4", "50.00 [40.00, 60.00], 10 examples")
+    assert tasks.rows[1] == ("VQA2 (test-dev), accuracy", "47.6", "43.5", "51.8", "—")
+    assert tasks.rows[4] == ("Image-Paragraph (test), CIDEr", "10.5", "not published", "not published", "—")
+    assert missing[0] == "VQA2 (test-dev), accuracy: set SuitesConfig.vqa2" and len(missing) == 5
     text = write_paper(tmp_path, results(), config)
-    assert text == (tmp_path / "result.md").read_text() and "| this model | 0 | 20.50 [20.00, 21.00] |" in text
+    assert text == (tmp_path / "result.md").read_text()
+    assert "| this model | 0 | 20.50 [20.00, 21.00], 10 examples |" in text
     assert "Table 2: captions and questions" in Page((tmp_path / "result.html").read_text()).text
-    assert json.loads((tmp_path / "result.json").read_text())["missing"] == missing
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert written["missing"] == missing
+    first, second = (table["figures"] for table in written["tables"])
+    assert [figure["value"] for figure in first] == [20.5, 18.5] and second[1:] == [None] * 5
+    assert second[0]["suite"] == "captioning" and second[0]["value"] == 0.5 and second[0]["examples"] == 10
     assert "set SuitesConfig.text_to_image, and SuitesConfig.network_weights" in paper_tables({}, config)[1][0]
 
 
@@ -112,7 +120,8 @@ def test_the_paper_runs_what_is_named(tmp_path, capsys):
 
     evaluate_paper(str(tmp_path), SuitesConfig(coco_captions="x", text_to_image="y", retrieval="z"), run)
     assert ran == ["text_to_image", "captioning"]
-    assert "| MS-COCO, CIDEr | 61.6 | 79.4 | 50.00 [40.00, 60.00] |" in capsys.readouterr().out
+    row = "| MS-COCO (test), CIDEr | 61.6 | 65.5 | 79.4 | 50.00 [40.00, 60.00], 10 examples |"
+    assert row in capsys.readouterr().out
     with pytest.raises(UserError, match=r"needs a data set.*SuitesConfig.text_to_image.*SuitesConfig.visdial"):
         evaluate_paper(str(tmp_path), SuitesConfig(), run)
 

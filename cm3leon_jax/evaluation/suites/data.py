@@ -81,7 +81,8 @@ class DataSet:
         try:
             return self.decoded(place, resolution)
         except BadExample as bad:
-            raise UserError(f"example {bad} of {self.spec}; copy the picture again") from None
+            # Without the example's name: what has the same reason is counted together.
+            raise UserError(f"{bad.reason}; copy the picture again") from None
 
     def decoded(self, place: int, resolution: int) -> np.ndarray:
         """The same; raises `BadExample` instead."""

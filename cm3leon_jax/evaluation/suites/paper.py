@@ -26,7 +26,7 @@ class PaperTable:
     title: str
     head: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
-    figures: Sequence[dict[str, Any] | None]  # ours as `result.json` of the suites has them, from the first on
+    figures: Sequence[dict[str, Any] | None]  # ours, in the order of the rows, as `result.json` of the suites has them
 
 
 def paper_tables(results: Mapping[str, Mapping[str, Any]], config: SuitesConfig) -> tuple[list[PaperTable], list[str]]:

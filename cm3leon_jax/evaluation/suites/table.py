@@ -26,10 +26,8 @@ class Suite(NamedTuple):
     reads: tuple[str, ...] = ()  # other fields of SuitesConfig that the result depends on
     # Fields that change what is kept or shown of what was asked: a folder that is there is gone through again.
     extendable: tuple[str, ...] = ("most_left_out", "shown")
-    files: tuple[
-        str, ...
-    ] = ()  # fields of SuitesConfig that name files or folders, on whose contents the result depends
-    decoders: tuple[str, ...] = ()  # fields of SuitesConfig that name other decoders
+    files: tuple[str, ...] = ()  # fields that name files or folders: the result depends on what they hold
+    decoders: tuple[str, ...] = ()  # fields that name other decoders
 
     def load(self) -> Callable[[Work], SuiteResult]:
         module, _, function = self.function.rpartition(".")

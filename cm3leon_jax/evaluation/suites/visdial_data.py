@@ -78,7 +78,8 @@ class Dialogs:
         try:
             return fit_image(decode_image(self._pictures.read(place)), resolution)
         except (OSError, UnreadableImage) as error:
-            raise UserError(f"the picture {place} of {self.spec} cannot be used: {error}; copy it again") from None
+            reason = error.strerror or error if isinstance(error, OSError) else error
+            raise UserError(f"{reason}; copy the picture again") from None
 
 
 def read_dialogs(spec: str) -> Dialogs:

@@ -53,10 +53,16 @@ def test_figures_for_known_answers(source, tmp_path):
 
 
 def test_a_picture_that_cannot_be_decoded_is_left_out(source, tmp_path):
-    (tmp_path / "science" / "images" / "test" / "0" / "image.png").write_bytes(b"no picture")
+    for number in (0, 1):
+        (tmp_path / "science" / "images" / "test" / str(number) / "image.png").write_bytes(b"no picture")
     told = Told(lambda request, _: ["(A)"] * sum(not isinstance(part, str | np.ndarray) for part in request.parts))
-    result = evaluate_scienceqa(work_in(tmp_path / "out", told, scienceqa=source, most_left_out=0.5))
-    assert result.counts["scienceqa"].scored == 2 and [each.title for each in result.shown] == ["q1", "q2"]
+    result = evaluate_scienceqa(work_in(tmp_path / "out", told, scienceqa=source, most_left_out=0.7))
+    count = result.counts["scienceqa"]
+    assert count.scored == 1 and [each.title for each in result.shown] == ["q2"]
+    # Equal reasons are counted together; the command names the first example.
+    assert list(count.unanswered.values()) == [2, 2]
+    with pytest.raises(UserError, match=r"2 of 3 requests .*decoded.*; copy the picture again, the first of them 0 "):
+        evaluate_scienceqa(work_in(tmp_path / "else", told, scienceqa=source))
 
 
 def test_a_tiny_model_end_to_end(source, tmp_path, monkeypatch):

@@ -116,6 +116,19 @@ def test_dialogs_that_cannot_be_used_are_counted(folder, tmp_path):
     assert visdial(work).counts["visdial"].left_out == {"a dialog's picture is missing": 1}
 
 
+def test_pictures_that_cannot_be_decoded_are_counted_together(folder, tmp_path):
+    picture(folder / "VisualDialog_val2018" / "VisualDialog_val2018_000000000009.jpg", 9)
+    path = folder / "visdial_1.0_val.json"
+    file = json.loads(path.read_text())
+    file["data"]["dialogs"].append(file["data"]["dialogs"][0] | {"image_id": 9})
+    path.write_text(json.dumps(file))
+    for image in (8, 9):
+        (folder / "VisualDialog_val2018" / f"VisualDialog_val2018_{image:012d}.jpg").write_bytes(b"no picture")
+    work = work_in(tmp_path / "out", Told(lambda *_: [""], scored), visdial=str(folder), most_left_out=0.7)
+    result = visdial(work)
+    assert list(result.counts["visdial"].unanswered.values()) == [4] and len(result.shown) == 2
+
+
 @pytest.mark.parametrize("dialogs", [["x"], [None, 3], {"a": 1}, 5, None, [{"image_id": 7, "dialog": "x"}]])
 def test_dialogs_of_another_form(folder, tmp_path, dialogs):
     path = folder / "visdial_1.0_val.json"

@@ -103,7 +103,7 @@ def test_the_whole_recipe(run, capsys):
     for suite, split in (("paper", "train"), ("retrieval", "train"), ("perplexity", "validation")):
         assert run("evaluate", *named, "--suite", suite, **evaluation, split=split) == 0
     printed = capsys.readouterr().out
-    assert "| MS-COCO, CIDEr | 61.6 | 79.4 |" in printed and "VQA2 (theirs: test-dev), accuracy: set" in printed
+    assert "| MS-COCO (test), CIDEr | 61.6 |" in printed and "VQA2 (test-dev), accuracy: set" in printed
     found = {
         name: {(each["data"], each["name"]) for each in json.loads((root / name).read_text())["figures"]}
         for name in (f"evaluation/{suite}/result.json" for suite in ("text_to_image", "retrieval", "perplexity"))

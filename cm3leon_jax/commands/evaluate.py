@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cm3leon_jax.evaluation.config import EvaluationConfig
 from cm3leon_jax.evaluation.suites.config import SuitesConfig
 from cm3leon_jax.model.partitioning import AxisRules, MeshConfig
 from cm3leon_jax.runtime.errors import UserError, check_at_least
 from cm3leon_jax.sampling.rules import SamplingConfig
 from cm3leon_jax.sampling.weights import PrecisionConfig
+
+if TYPE_CHECKING:
+    from cm3leon_jax.evaluation.suites.work import Models
 
 SCENES = "scenes"
 
@@ -49,17 +54,19 @@ def evaluate(
             raise UserError(f"evaluate needs --{missing[0]} VALUE (or evaluate.{missing[0]} = VALUE in a gin file)")
         if hosts.count() > 1:
             raise UserError("suite scenes is the work of one process; start one")
-        _evaluate_scenes(directory, options, sampling, precision, config, split)
-        return
-    if suite not in (*SUITES, PAPER):
+    elif suite not in (*SUITES, PAPER):
         raise UserError(f"unknown suite {suite!r}; there are {', '.join((SCENES, *SUITES, PAPER))}")
 
-    from cm3leon_jax.commands.evaluate_suites import evaluate_paper, evaluate_suite
     from cm3leon_jax.evaluation.suites.work import Models
     from cm3leon_jax.model.partitioning import local_partitioning
 
     # Each of several processes draws on its own devices.
     models = Models(options, local_partitioning(mesh, rules), precision=precision, batch_size=batch_size)
+    if suite == SCENES:
+        _evaluate_scenes(directory, models, sampling, precision, config, split)
+        return
+
+    from cm3leon_jax.commands.evaluate_suites import evaluate_paper, evaluate_suite
 
     def run(name: str) -> None:
         evaluate_suite(name, directory, suites, sampling, precision, models, split)
@@ -72,7 +79,7 @@ def evaluate(
 
 def _evaluate_scenes(
     directory: str,
-    options: dict[str, str],
+    models: Models,
     sampling: SamplingConfig,
     precision: PrecisionConfig,
     config: EvaluationConfig,
@@ -81,28 +88,23 @@ def _evaluate_scenes(
     import dataclasses
 
     from cm3leon_jax.commands.stage import run_stage
-    from cm3leon_jax.data.shards import PreparedData
     from cm3leon_jax.data.sources import open_source
     from cm3leon_jax.evaluation.evaluate import evaluate_scenes
     from cm3leon_jax.evaluation.held_out import held_out_scenes
     from cm3leon_jax.evaluation.results import RULES, assemble_results
+    from cm3leon_jax.evaluation.suites.fingerprints import source_fingerprint
     from cm3leon_jax.model.config import parameter_count
-    from cm3leon_jax.runtime.files import read_json, write_json
-    from cm3leon_jax.runtime.model_folder import model_fingerprint
-    from cm3leon_jax.sampling.pipeline import Generator
+    from cm3leon_jax.runtime.files import as_path, read_json, write_json
 
-    source, decoder, prepared = options["source"], options["decoder"], options["prepared"]
-    data = PreparedData(prepared)
+    source, data = models.options["source"], models.prepared
+    assert data is not None  # `evaluate` has seen that it is named
 
     def work() -> None:
-        generator = Generator.load(
-            decoder,
-            options["text_tokenizer"],
-            options["image_tokenizer"],
-            retriever=options["retriever"],
-            prepared=prepared,
-            precision=precision,
-        )
+        # An imported decoder has none. Where the file is damaged, that is told before drawing.
+        losses, details = as_path(models.options["decoder"]) / ".." / "evaluation.json", None
+        if losses.exists():
+            details = {"held_out": read_json(losses, what="held-out losses", make_with="cm3leon train")}
+        generator = models.generator
         tokenizer = generator.image_tokenizer
         examples = held_out_scenes(open_source(source).split(split), config.examples, tokenizer.resolution)
         results = evaluate_scenes(
@@ -115,11 +117,10 @@ def _evaluate_scenes(
             encoder=generator.retriever,
             config=config,
         )
-        validation = read_json(f"{decoder}/../evaluation.json", what="held-out losses", make_with="cm3leon train")
         bank = {"recall_at_10": data.manifest["memory_bank"]["recall_at_10"]}
         results = assemble_results(
             results,
-            {"memory_bank": bank, "parameters": parameter_count(generator.config), "details": {"held_out": validation}},
+            {"memory_bank": bank, "parameters": parameter_count(generator.config), "details": details or {}},
         )
         write_json(f"{directory}/results.json", results)
 
@@ -128,8 +129,8 @@ def _evaluate_scenes(
         "evaluate",
         settings={
             "source": source,
-            "decoder": model_fingerprint(decoder),
-            "prepared": data.fingerprint,
+            "models": models.fingerprints(models.options),
+            "fingerprints": {"source": source_fingerprint(source)},
             "sampling": sampling,
             "precision": precision,
             "config": config,

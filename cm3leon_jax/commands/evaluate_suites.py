@@ -9,6 +9,7 @@ from typing import Any
 from cm3leon_jax import __version__
 from cm3leon_jax.commands.stage import commit, run_stage
 from cm3leon_jax.evaluation.suites.config import SuitesConfig
+from cm3leon_jax.evaluation.suites.fingerprints import contents, source_fingerprint
 from cm3leon_jax.evaluation.suites.paper import write_paper
 from cm3leon_jax.evaluation.suites.paper_rows import SUITES as PAPER_SUITES
 from cm3leon_jax.evaluation.suites.table import PAPER, SUITES, Suite
@@ -19,8 +20,6 @@ from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import local_path, read_json
 from cm3leon_jax.sampling.rules import SamplingConfig
 from cm3leon_jax.sampling.weights import PrecisionConfig
-
-_OF_ALL = ("examples", "seed", "most_left_out", "shown", "piece")  # fields of SuitesConfig that every suite reads
 
 
 def evaluate_suite(
@@ -37,19 +36,20 @@ def evaluate_suite(
     suite = SUITES[name]
     _check(name, suite, config, models)
     work = Work(local_path(directory) / name, config, sampling, models, split)
-    settings, prints = _settings(suite, work), _fingerprints(suite, models)
+    settings = _settings(suite, work) | {"precision": dataclasses.asdict(precision)}
+    extendable = {each: getattr(config, each) for each in suite.extendable}
+    prints, data = _models(suite, work), _data(suite, work)
 
     def run() -> None:
         result = suite.load()(work)
         if hosts.is_first():
             seeds = {"examples and intervals": config.seed, "sampling": sampling.seed}
-            about = About(name, suite.summary, settings, seeds, prints, __version__, commit())
+            about = About(name, suite.summary, settings | extendable, seeds, prints, data, __version__, commit())
             write_result(work.directory, result, about)
             print(f"{name}: {work.directory}", flush=True)
 
-    data = {each: work.fingerprint(each) for each in suite.data if getattr(config, each)}
-    everything = settings | {"suite": name, "precision": precision, "models": prints, "fingerprints": data}
-    run_stage(work.directory, "evaluate", settings=everything, extendable={}, work=run)
+    everything = settings | {"suite": name, "models": prints, "fingerprints": data}
+    run_stage(work.directory, "evaluate", settings=everything, extendable=extendable, work=run)
 
 
 def evaluate_paper(directory: str, config: SuitesConfig, run: Callable[[str], None]) -> None:
@@ -81,28 +81,26 @@ def _check(name: str, suite: Suite, config: SuitesConfig, models: Models) -> Non
 def _settings(suite: Suite, work: Work) -> dict[str, Any]:
     """What the result depends on, but for models and data: of the many settings those that the suite reads."""
     fields = dataclasses.asdict(work.config)
-    chosen = {name: fields[name] for name in (*suite.data, *suite.reads, *_OF_ALL)}
+    chosen = {name: fields[name] for name in (*suite.data, *suite.reads)}
     chosen = {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
     if "source" in (*suite.needs, *suite.takes):
         chosen["source"] = work.models.options["source"]
     return chosen | {"sampling": dataclasses.asdict(work.sampling), "split": work.split}
 
 
-def _fingerprints(suite: Suite, models: Models) -> dict[str, str]:
-    """Of every model that the suite may use."""
-    from cm3leon_jax.data.shards import PreparedData
+def _models(suite: Suite, work: Work) -> dict[str, str]:
+    """Name -> fingerprint of every model that the suite may use, and of prepared data."""
     from cm3leon_jax.runtime.model_folder import model_fingerprint
-    from cm3leon_jax.tokenizers.text import TextTokenizer
 
-    found = {}
-    for option in (*suite.needs, *suite.takes):
-        where = models.options[option]
-        if not where:
-            continue
-        if option == "prepared":
-            found[option] = PreparedData(where).fingerprint
-        elif option == "text_tokenizer":
-            found[option] = TextTokenizer.load(where).fingerprint
-        elif option != "source":
-            found[option] = model_fingerprint(where)
-    return found
+    found = work.models.fingerprints((*suite.needs, *suite.takes))
+    named = {each: getattr(work.config, each) for each in suite.decoders}
+    return found | {each: model_fingerprint(where) for each, where in named.items() if where}
+
+
+def _data(suite: Suite, work: Work) -> dict[str, str]:
+    """Name -> fingerprint of the data sets that are named, and of other files. Raises `UserError`."""
+    found = {each: work.fingerprint(each) for each in suite.data if getattr(work.config, each)}
+    if "source" in (*suite.needs, *suite.takes):
+        found["source"] = source_fingerprint(work.models.options["source"])
+    named = {each: getattr(work.config, each) for each in suite.files}
+    return found | {each: contents(path, f"SuitesConfig.{each}") for each, path in named.items() if path}

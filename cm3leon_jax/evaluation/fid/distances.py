@@ -93,7 +93,7 @@ def distances(
     reference_features, generated_features = _Kept(config.kept_bytes if seen else 0), _Kept(config.kept_bytes)
     if isinstance(references, FeatureStatistics):
         reference = references
-        reference.origin.check_comparable(Origin(network.name, network.fingerprint))
+        reference.check_comparable(Origin(network.name, network.fingerprint), network.dim)
     else:
         reference = FeatureStatistics(network.dim)
         for features in _features(references, network, reference, config, "references", counts[0]):

@@ -82,6 +82,15 @@ class FeatureStatistics:
             raise UserError(f"{self.count} images have no covariance; give two or more (FID is usual with 30,000)")
         return self._scatter / (self.count - 1)
 
+    def check_comparable(self, origin: Origin, dim: int) -> None:
+        """`UserError` where features of `dim` numbers and that origin cannot be compared with these."""
+        self.origin.check_comparable(origin)
+        if dim != self.dim:
+            raise UserError(
+                f"statistics of {self.dim} numbers an image, and features of {dim}; compute both with the same network "
+                "and layer"
+            )
+
     def update(self, features: np.ndarray) -> None:
         """Adds features [N, D]. `ValueError`: of another dimension; `UserError`: not finite."""
         features = np.asarray(features, np.float64)

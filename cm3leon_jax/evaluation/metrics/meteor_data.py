@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -74,6 +75,7 @@ def read_meteor_data(jar: str | Path, paraphrases: str | Path) -> MeteorData:
     jar, paraphrases = Path(jar), Path(paraphrases)
     if not paraphrases.is_file():
         raise UserError(f"{paraphrases} is not there; name METEOR's paraphrase-en.gz")
+    _check_table(paraphrases)
     try:
         read = _reader(jar)
         return MeteorData(
@@ -87,6 +89,20 @@ def read_meteor_data(jar: str | Path, paraphrases: str | Path) -> MeteorData:
         raise UserError(
             f"{jar} holds no data of METEOR ({error}); name meteor-1.5.jar or a folder of its files"
         ) from error
+
+
+def _check_table(paraphrases: Path) -> None:
+    """`UserError` where the file is not whole, or no table. It is unpacked for that, which takes 2 seconds: better than
+    to find out when all captions are written."""
+    lines = 0
+    try:
+        with gzip.open(paraphrases, "rb") as file:
+            while some := file.read(1 << 24):
+                lines += some.count(b"\n")
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{paraphrases} cannot be read ({error}); name METEOR's paraphrase-en.gz") from None
+    if lines % 3:
+        raise UserError(f"{paraphrases} has {lines} lines, where METEOR's paraphrase-en.gz has three for each pair")
 
 
 def _reader(jar: Path) -> Callable[[str], list[str]]:

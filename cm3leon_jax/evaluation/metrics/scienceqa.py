@@ -26,6 +26,7 @@ class Question:
     """What ScienceQA's table groups by: `subject` and `grade` (1 … 12) as in its release, and the kinds of context.
 
     `answer` is the index of the right option. `has_text`: the question has a hint; `has_image`: it has a picture.
+    `UserError` for unknown subjects and grades.
     """
 
     answer: int
@@ -34,6 +35,13 @@ class Question:
     has_text: bool
     has_image: bool
 
+    def __post_init__(self) -> None:
+        if self.subject not in _SUBJECTS.values() or not 1 <= self.grade <= 12:
+            raise UserError(
+                f"a question has subject {self.subject!r} and grade {self.grade}; ScienceQA has "
+                f"{', '.join(_SUBJECTS.values())}, and grades 1 to 12"
+            )
+
 
 def scienceqa(choices: Sequence[int | None], questions: Sequence[Question]) -> dict[str, Score]:
     """The option chosen for each question (None: none could be read, which is wrong) -> accuracies, 0 … 1.
@@ -41,15 +49,9 @@ def scienceqa(choices: Sequence[int | None], questions: Sequence[Question]) -> d
     The columns of Lu et al., 2022, "Learn to explain: multimodal reasoning via thought chains for science question
     answering", main table: "NAT", "SOC", "LAN" (subject), "TXT", "IMG", "NO" (context; a question with both text and
     image counts in both), "G1-6", "G7-12" (grade) and "Avg". The authors draw an option at random where none can be
-    read. `UserError` for unknown subjects and grades, and where there is not one choice for each question.
+    read. `UserError` where there is not one choice for each question.
     """
     check_lengths(choices=choices, questions=questions)
-    for number, question in enumerate(questions):
-        if question.subject not in _SUBJECTS.values() or not 1 <= question.grade <= 12:
-            raise UserError(
-                f"question {number} has subject {question.subject!r} and grade {question.grade}; ScienceQA has "
-                f"{', '.join(_SUBJECTS.values())}, and grades 1 to 12"
-            )
     columns = {
         **{column: [question.subject == subject for question in questions] for column, subject in _SUBJECTS.items()},
         "TXT": [question.has_text for question in questions],

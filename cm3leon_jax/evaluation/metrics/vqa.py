@@ -22,7 +22,8 @@ def vqa_accuracy(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -
     `normalize_answer`, unless all people gave one answer: then the prediction has to be that, letter for letter.
     `UserError` for questions with fewer than two answers.
     """
-    _check(predictions, answers)
+    check_lengths(predictions=predictions, answers=answers)
+    check_answers(answers)
     return mean_score([_vqa_v2(prediction, of_it) for prediction, of_it in zip(predictions, answers, strict=True)])
 
 
@@ -32,12 +33,7 @@ def okvqa_accuracy(predictions: Sequence[str], answers: Sequence[Sequence[str]])
     Marino et al., 2019, "OK-VQA". Its release has the answers stemmed ("answer") and as given
     ("raw_answer"); its evaluation compares with the former. `UserError` for other numbers of answers.
     """
-    _check(predictions, answers)
-    for number, of_it in enumerate(answers):
-        if len(of_it) not in (5, 10):
-            raise UserError(
-                f"question {number} has {len(of_it)} answers; OKVQA has five for each, or ten when repeated"
-            )
+    check_okvqa_answers(answers)
     return vqa_accuracy(predictions, [[*of_it, *of_it] if len(of_it) == 5 else list(of_it) for of_it in answers])
 
 
@@ -49,7 +45,8 @@ def vizwiz_accuracy(predictions: Sequence[str], answers: Sequence[Sequence[str]]
     contractions of its evaluation code has typographic apostrophes, which no released answer has; here they are
     plain.) `UserError` for questions with fewer than two answers.
     """
-    _check(predictions, answers)
+    check_lengths(predictions=predictions, answers=answers)
+    check_answers(answers)
     pairs = zip(predictions, answers, strict=True)
     return mean_score([_leave_one_out(_matches(normalize_answer(given), of_it), len(of_it)) for given, of_it in pairs])
 
@@ -96,12 +93,22 @@ def _f1(sums: np.ndarray) -> np.ndarray:
     return 2 * hits / np.maximum(found_and_wanted, 1)
 
 
-def _check(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> None:
-    check_lengths(predictions=predictions, answers=answers)
+def check_answers(answers: Sequence[Sequence[str]]) -> None:
+    """`UserError` where a question has fewer than two people's answers."""
     for number, of_it in enumerate(answers):
         if isinstance(of_it, str) or len(of_it) < 2:
             raise UserError(
                 f"question {number} has no list of answers; VQA accuracy compares with several people's (ten)"
+            )
+
+
+def check_okvqa_answers(answers: Sequence[Sequence[str]]) -> None:
+    """`UserError` where a question has other than five or ten answers."""
+    check_answers(answers)
+    for number, of_it in enumerate(answers):
+        if len(of_it) not in (5, 10):
+            raise UserError(
+                f"question {number} has {len(of_it)} answers; OKVQA has five for each, or ten when repeated"
             )
 
 

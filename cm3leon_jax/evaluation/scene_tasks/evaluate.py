@@ -23,6 +23,7 @@ from cm3leon_jax.evaluation.scene_tasks.counts import Counts, shares
 from cm3leon_jax.evaluation.scene_tasks.table import SCENE_TASKS, Output, SceneTask
 from cm3leon_jax.instructions.instruction import KEY
 from cm3leon_jax.instructions.tasks import TASKS
+from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.sampling.answers import Drawn
 from cm3leon_jax.sampling.prompts import Prompt
 from cm3leon_jax.sampling.rules import SamplingConfig
@@ -118,10 +119,11 @@ def _lists(counts: Counts) -> list[list[int]]:
 
 
 def _metadata(source: Source, split: str, count: int) -> list[Metadata]:
-    """Of the first `count` examples of a split, whichever kind of documents they are."""
-    name = next(
-        name for kind in KINDS if (name := split_name(split, kind)) in source.splits and len(source.split(name))
-    )
+    """Of the first `count` examples of a split, whichever kind of documents they are. `UserError`: there are none."""
+    names = (split_name(split, kind) for kind in KINDS)
+    name = next((name for name in names if name in source.splits and len(source.split(name))), None)
+    if name is None:
+        raise UserError(f"{source.name} has no examples of a split {split!r}; it has {', '.join(source.splits)}")
     examples = source.split(name)
     return [examples[index].metadata for index in range(min(count, len(examples)))]
 

@@ -17,7 +17,7 @@ from cm3leon_jax.evaluation.scene_tasks.evaluate import (
 )
 from cm3leon_jax.evaluation.scene_tasks.table import SCENE_TASKS
 from cm3leon_jax.evaluation.suites.result import Count, Figure, SuiteResult
-from cm3leon_jax.evaluation.suites.work import Models, Work
+from cm3leon_jax.evaluation.suites.work import Work
 from cm3leon_jax.runtime import hosts
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import write_json
@@ -70,10 +70,8 @@ def _drawn_captions(work: Work, generator: Answerer, scenes: list[HeldOutScene])
     """By when: with the decoder before fine-tuning, where `SuitesConfig.before` names it, and with this one."""
     drawn = {}
     if work.config.before:
-        options = work.models.options | {"decoder": work.config.before, "prepared": "", "retriever": ""}
-        drawn["before"] = text_to_image_share(
-            Models(options, work.models.partitioning).generator, scenes, work.sampling
-        )
+        before = work.models.with_options(decoder=work.config.before, prepared="", retriever="").generator
+        drawn["before"] = text_to_image_share(before, scenes, work.sampling)
     return drawn | {"after": text_to_image_share(generator, scenes, work.sampling)}
 
 

@@ -118,11 +118,13 @@ def _read(work: Work, name: str, key: str, asked: int) -> Answers:
     if len(rows) != asked:
         raise UserError(f"{work.directory / name} has {len(rows)} results of {asked}; remove that folder to ask again")
     good = [row for row in rows if key in row]
-    errors = Counter(row.get("error", "its result is damaged") for row in rows if key not in row)
-    if errors.total() > work.config.most_left_out * len(rows) or not good:
-        first, _ = errors.most_common(1)[0] if errors else ("there is nothing to ask", 0)
+    bad = [(row.get("error", "its result is damaged"), row.get("id", row["request"])) for row in rows if key not in row]
+    errors = Counter(reason for reason, _ in bad)
+    if len(bad) > work.config.most_left_out * len(rows) or not good:
+        usual, _ = errors.most_common(1)[0] if errors else ("there is nothing to ask", 0)
+        first = next((f", the first of them {id}" for reason, id in bad if reason == usual), "")
         raise UserError(
-            f"{errors.total()} of {len(rows)} requests of {name} were not answered: {first} (allow a larger share with "
-            "SuitesConfig.most_left_out)"
+            f"{len(bad)} of {len(rows)} requests of {name} were not answered: {usual}{first} (allow a larger share "
+            "with SuitesConfig.most_left_out)"
         )
     return Answers([row["request"] for row in good], good, dict(errors))

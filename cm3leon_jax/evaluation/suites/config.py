@@ -51,7 +51,7 @@ class SuitesConfig:
     visdial_all_rounds: bool = True  # False: those with the relevance of all answers, which NDCG is of, alone
     length_normalized: bool = False  # candidates are ranked by their log-probability a token, not by that of the whole
     before: str = ""  # the decoder before fine-tuning: suite scene_tasks draws captions with both
-    documents: int = 1024  # held-out documents whose loss is measured; 0: all
+    documents: int = 1024  # held-out documents whose loss is measured, where `examples` is 0; 0: all
 
     def __post_init__(self) -> None:
         least = {"examples": 0, "seed": 0, "shown": 0, "piece": 1, "samples": 1, "distance_draws": 0, "documents": 0}

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from cm3leon_jax.data.sources import BadExample, SourceExample, SourceSplit, check_spec, fit_image, open_source
 from cm3leon_jax.data.sources.entries import EntrySplit
-from cm3leon_jax.data.sources.example import require_split
+from cm3leon_jax.data.sources.example import Source, require_split
 from cm3leon_jax.data.sources.published import PUBLISHED
+from cm3leon_jax.data.sources.published.request import split_of
+from cm3leon_jax.data.sources.several import SeveralSources
 from cm3leon_jax.instructions.instruction import KEY
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import fingerprint
+from cm3leon_jax.runtime.files import as_path, fingerprint
 from cm3leon_jax.runtime.progress import progress
 
 Item = TypeVar("Item")
+UNREADABLE = "the picture cannot be decoded"  # why an example is left out
 _NUMBER = re.compile(r"#\d+$")  # behind an image's name, where it has several captions
 
 
@@ -73,33 +77,69 @@ class DataSet:
 
     def image(self, place: int, resolution: int) -> np.ndarray:
         """The picture of an example, the last of it if there are several: uint8 [R, R, 3], its central square. Raises
-        `UserError` where it cannot be read."""
-        split, index = self._places[place]
+        `UserError` where it cannot be decoded."""
         try:
-            pictures = [image for _, image in split[index].pairs if image.size]
+            return self.decoded(place, resolution)
         except BadExample as bad:
-            raise UserError(f"example {bad} of {self.spec}; copy the picture again") from None
+            # Without the example's name: what has the same reason is counted together.
+            raise UserError(f"{bad.reason}; copy the picture again") from None
+
+    def decoded(self, place: int, resolution: int) -> np.ndarray:
+        """The same; raises `BadExample` instead."""
+        split, index = self._places[place]
+        example = split[index]
+        pictures = [image for _, image in example.pairs if image.size]
         if not pictures:
-            raise UserError(f"example {place} of {self.spec} has no picture; name a data set of pictures")
+            raise BadExample(example.id, "it has no picture")
         return fit_image(pictures[-1], resolution)
 
     def check(self, most_left_out: float) -> None:
         """`UserError` where more than that share cannot be used, or nothing can."""
-        bad = self.left_out.total()
-        if bad > most_left_out * len(self._places) or not self.examples:
-            first = f" (the first: {self.first_bad})" if bad else ""
-            raise UserError(
-                f"{bad} of {len(self._places)} examples of {self.spec} cannot be used{first}; copy what is missing, or "
-                "allow a larger share (SuitesConfig.most_left_out)"
-            )
+        what = f"examples of {self.spec}"
+        check_left_out(what, self.left_out.total(), len(self._places), most_left_out, self.first_bad)
+
+
+class Readable:
+    """Those of some examples whose pictures can be decoded; the others are passed over and counted."""
+
+    def __init__(self, data: DataSet, examples: Sequence[Described], resolution: int):
+        self._data, self._examples, self._resolution = data, examples, resolution
+        self._first_bad = ""
+
+    def pictures(self) -> Iterator[tuple[Described, np.ndarray]]:
+        """Each with its picture, uint8 [R, R, 3]. Begun again, it gives the same."""
+        for example in self._examples:
+            try:
+                picture = self._data.decoded(example.place, self._resolution)
+            except BadExample as bad:
+                self._first_bad = self._first_bad or str(bad)
+                continue
+            yield example, picture
+
+    def check(self, count: int, most_left_out: float) -> None:
+        """`UserError` where `count`, those that could be read, leaves too many of the examples out."""
+        of = len(self._examples)
+        check_left_out(f"pictures of {self._data.spec}", of - count, of, most_left_out, self._first_bad)
+
+
+def check_left_out(what: str, bad: int, of: int, most_left_out: float, first_bad: str) -> None:
+    """`UserError` where more than the share `most_left_out` of so many cannot be used, or none can."""
+    if bad > most_left_out * of or bad == of:
+        first = f" (the first: {first_bad})" if first_bad else ""
+        raise UserError(
+            f"{bad} of {of} {what} cannot be used{first}; copy what is missing, or allow a larger share "
+            "(SuitesConfig.most_left_out)"
+        )
 
 
 def open_data(spec: str, split: str) -> DataSet:
     """All of a source whose form is that of a published data set (with its `?split=`); of any other its `split`. Raises
-    `UserError`."""
-    kinds = [part.spec.partition(":")[0] for part in check_spec(spec)]
-    if all(kind in PUBLISHED for kind in kinds):
+    `UserError`, also where a published one does not say which split it is: what is not named is trained on."""
+    parts = check_spec(spec)
+    if all(part.spec.partition(":")[0] in PUBLISHED for part in parts):
         source = open_source(spec, validation_share=0, test_share=0)
+        for part, one in zip(parts, source.sources if isinstance(source, SeveralSources) else [source], strict=True):
+            _check_split_is_named(part.spec, one)
         return DataSet(spec, [source.split(name) for name in source.splits])
     source = open_source(spec)
     require_split(source, split)
@@ -119,6 +159,25 @@ def by_picture(examples: Sequence[Described]) -> list[list[Described]]:
     for example in examples:
         found.setdefault(example.picture, []).append(example)
     return list(found.values())
+
+
+def _check_split_is_named(spec: str, source: Source) -> None:
+    """`UserError` where a published data set that has splits gives that for training, because none is named."""
+    where, _, query = spec.partition(":")[2].partition("?")
+    of_file = "" if as_path(where).is_dir() else split_of(where)
+    if of_file or any(option.startswith("split=") for option in query.split("&")):
+        return
+    if _first_metadata(source).get("split") == "train":
+        raise UserError(f"{spec} names no split, which stands for its training data; add ?split=val or ?split=test")
+
+
+def _first_metadata(source: Source) -> dict[str, Any]:
+    """Of the first example that can be used; nothing where there is none."""
+    for split in map(source.split, source.splits):
+        for index in range(len(split)):
+            with contextlib.suppress(BadExample):
+                return _without_images(split, index).metadata
+    return {}
 
 
 def _without_images(split: SourceSplit, index: int) -> SourceExample:

@@ -29,7 +29,7 @@ def result_page(result: SuiteResult, rows: Sequence[Sequence[str]], head: Sequen
         shown = section("examples", "Examples", "Not chosen: the first that were asked.", _cards(result.shown))
         parts.append(Part("examples", "Examples", shown))
     counts = section("data", "Data", "", _counts(result))
-    settings = json.dumps(about.settings, indent=2, ensure_ascii=False)
+    settings = json.dumps(about.made_with, indent=2, ensure_ascii=False)
     parts += [
         Part("data", "Data", counts),
         Part("settings", "Settings", section("settings", "Settings", "", f"<pre>{text(settings)}</pre>")),

@@ -92,7 +92,7 @@ def _measured(
     batching = Batching(
         length=config.max_length,
         batch_size=1,
-        limit=work.config.documents or None,
+        limit=work.config.examples or work.config.documents or None,
         position_rule=config.position_rule,
     )
     rows = evaluation_batches(data, work.split, batching, retrieved=count)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
 from cm3leon_jax.evaluation.metrics.retrieval import rank_metrics, similarity_ranks
 from cm3leon_jax.evaluation.metrics.score import Score, mean_score
-from cm3leon_jax.evaluation.suites.data import DataSet, Described, by_picture, drawn
+from cm3leon_jax.evaluation.suites.data import UNREADABLE, DataSet, Described, Readable, by_picture, drawn
 from cm3leon_jax.evaluation.suites.result import Count, Figure, Shown, SuiteResult, figures_of
 from cm3leon_jax.evaluation.suites.work import Work
 from cm3leon_jax.retrieval.clip.retriever import Retriever
@@ -27,9 +29,11 @@ def retrieval(work: Work) -> SuiteResult:
     config, data, retriever = work.config, work.open("retrieval"), work.models.retriever
     assert retriever is not None  # the table says that it is needed
     pictures = drawn(by_picture(data.examples), config.examples, config.seed)
+    images_IxD, read = _embedded(data, pictures, retriever, config.most_left_out)
+    unreadable = sum(len(each) for each, is_read in zip(pictures, read, strict=True) if not is_read)
+    pictures = [each for each, is_read in zip(pictures, read, strict=True) if is_read]
     texts = [example.caption for each in pictures for example in each]
     of_text = np.repeat(np.arange(len(pictures)), [len(each) for each in pictures])
-    images_IxD = _embedded(data, pictures, retriever)
     texts_TxD = retriever.embed_texts(texts)
     ranks = {
         "image to text": ranks_of(images_IxD, texts_TxD, np.arange(len(pictures)), of_text),
@@ -53,7 +57,7 @@ def retrieval(work: Work) -> SuiteResult:
         )
         for number, each in enumerate(pictures[: config.shown])
     ]
-    count = Count(data.spec, len(texts), dict(data.left_out), {})
+    count = Count(data.spec, len(texts), dict(data.left_out + Counter({UNREADABLE: unreadable})), {})
     return SuiteResult(figures, {"retrieval": count}, shown)
 
 
@@ -78,15 +82,18 @@ def bank_recall(bank: MemoryBank, queries_QxD: np.ndarray) -> Score:
     return mean_score(found_of_each(scores_Qxk, worst_of_best(bank.blocks(), queries_QxD, nearest)))
 
 
-def _embedded(data: DataSet, pictures: Sequence[list[Described]], retriever: Retriever) -> np.ndarray:
-    """Of each picture, float32 [I, D]."""
-    resolution, at_once = retriever.config.image_resolution, retriever.batch_size
-
-    def batches() -> Iterator[np.ndarray]:
-        with progress(label="pictures", total=len(pictures), unit="pictures", delay=2.0) as bar:
-            for first in range(0, len(pictures), at_once):
-                some = pictures[first : first + at_once]
-                yield retriever.embed_images(np.stack([data.image(each[0].place, resolution) for each in some]))
-                bar.update(len(some))
-
-    return np.concatenate(list(batches()))
+def _embedded(
+    data: DataSet, pictures: Sequence[list[Described]], retriever: Retriever, most_left_out: float
+) -> tuple[np.ndarray, list[bool]]:
+    """Of each picture that can be decoded, float32 [I, D]; and of each whether it can. `UserError`: too few can."""
+    readable = Readable(data, [each[0] for each in pictures], retriever.config.image_resolution)
+    read: set[int] = set()
+    embedded = []
+    with progress(label="pictures", total=len(pictures), unit="pictures", delay=2.0) as bar:
+        images = readable.pictures()
+        while some := list(itertools.islice(images, retriever.batch_size)):
+            embedded.append(retriever.embed_images(np.stack([image for _, image in some])))
+            read |= {example.place for example, _ in some}
+            bar.update(len(some))
+    readable.check(len(read), most_left_out)
+    return np.concatenate(embedded), [each[0].place in read for each in pictures]

@@ -55,6 +55,8 @@ def evaluate_scienceqa(work: Work) -> SuiteResult:
         }
         unanswered |= {f"{reason}, {condition}": number for reason, number in answers.unanswered.items()}
         scored = min(scored, len(asked))
+    # Those that were answered have pictures that can be decoded.
+    answered = [each for each in enumerate(examples) if any(each[0] in texts_of for texts_of in said.values())]
     shown = [
         Shown(
             str(example.fields("science", data.spec)["question"]),
@@ -65,7 +67,7 @@ def evaluate_scienceqa(work: Work) -> SuiteResult:
                 ("right", options_of(example, data.spec)[questions[place].answer]),
             ],
         )
-        for place, example in enumerate(examples[: config.shown])
+        for place, example in answered[: config.shown]
     ]
     return SuiteResult(figures, {NAME: Count(data.spec, scored, dict(data.left_out), unanswered)}, shown)
 
@@ -80,7 +82,10 @@ def question_of(example: Described, spec: str) -> Question:
             f"example {example.id} of {spec} lacks answer (a number), subject or grade in its metadata; name ScienceQA "
             "in its published form"
         )
-    return Question(answer, subject, int(grade[1]), has_text=bool(metadata.get("has_hint")), has_image=True)
+    try:
+        return Question(answer, subject, int(grade[1]), has_text=bool(metadata.get("has_hint")), has_image=True)
+    except UserError as error:
+        raise UserError(f"example {example.id} of {spec}: {error}") from None
 
 
 def options_of(example: Described, spec: str) -> Sequence[str]:

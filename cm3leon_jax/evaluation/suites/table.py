@@ -10,6 +10,8 @@ from cm3leon_jax.evaluation.suites.result import SuiteResult
 from cm3leon_jax.evaluation.suites.work import Work
 
 _DECODER = ("decoder", "text_tokenizer", "image_tokenizer")
+_ASKED = ("examples", "seed", "piece")  # what suites read that ask the model about examples, piece by piece
+_ANSWERED = (*_ASKED, "text_rule", "answer_tokens")
 
 
 class Suite(NamedTuple):
@@ -22,6 +24,10 @@ class Suite(NamedTuple):
     needs: tuple[str, ...] = _DECODER  # options of the command
     takes: tuple[str, ...] = ()  # options that may be missing
     reads: tuple[str, ...] = ()  # other fields of SuitesConfig that the result depends on
+    # Fields that change what is kept or shown of what was asked: a folder that is there is gone through again.
+    extendable: tuple[str, ...] = ("most_left_out", "shown")
+    files: tuple[str, ...] = ()  # fields that name files or folders: the result depends on what they hold
+    decoders: tuple[str, ...] = ()  # fields that name other decoders
 
     def load(self) -> Callable[[Work], SuiteResult]:
         module, _, function = self.function.rpartition(".")
@@ -29,16 +35,15 @@ class Suite(NamedTuple):
 
 
 SUITES: dict[str, Suite] = {
-    "vqa2": Suite("suites.vqa.vqa2", "VQA accuracy on VQA v2", ("vqa2",), reads=("text_rule", "answer_tokens")),
-    "okvqa": Suite("suites.vqa.okvqa", "VQA accuracy on OKVQA", ("okvqa",), reads=("text_rule", "answer_tokens")),
-    "vizwiz": Suite(
-        "suites.vqa.vizwiz", "VizWiz: accuracy and answerability", ("vizwiz",), reads=("text_rule", "answer_tokens")
-    ),
+    "vqa2": Suite("suites.vqa.vqa2", "VQA accuracy on VQA v2", ("vqa2",), reads=_ANSWERED),
+    "okvqa": Suite("suites.vqa.okvqa", "VQA accuracy on OKVQA", ("okvqa",), reads=_ANSWERED),
+    "vizwiz": Suite("suites.vqa.vizwiz", "VizWiz: accuracy and answerability", ("vizwiz",), reads=_ANSWERED),
     "captioning": Suite(
         "suites.captioning.captioning",
         "captions of pictures, against people's",
         ("coco_captions", "flickr30k", "image_paragraph"),
-        reads=("text_rule", "caption_tokens", "paragraph_tokens", "meteor_jar", "meteor_paraphrases"),
+        reads=(*_ASKED, "text_rule", "caption_tokens", "paragraph_tokens", "meteor_jar", "meteor_paraphrases"),
+        files=("meteor_jar", "meteor_paraphrases"),
     ),
     "text_to_image": Suite(
         "suites.text_to_image.text_to_image",
@@ -46,21 +51,22 @@ SUITES: dict[str, Suite] = {
         ("text_to_image",),
         takes=("retriever", "prepared"),
         reads=(
-            *("captions", "samples", "retrieved", "network", "network_weights", "statistics"),
+            *(*_ASKED, "captions", "samples", "retrieved", "network", "network_weights", "statistics"),
             *("clip_distances", "distance_draws"),
         ),
+        files=("network_weights", "statistics"),
     ),
     "scienceqa": Suite(
         "suites.scienceqa.evaluate_scienceqa",
         "ScienceQA, with and without explanation",
         ("scienceqa",),
-        reads=("text_rule", "answer_tokens", "explanation_tokens"),
+        reads=(*_ANSWERED, "explanation_tokens"),
     ),
     "visdial": Suite(
         "suites.visdial.visdial",
         "Visual Dialog: candidates ranked by likelihood",
         ("visdial",),
-        reads=("visdial_history", "visdial_all_rounds", "length_normalized"),
+        reads=(*_ASKED, "visdial_history", "visdial_all_rounds", "length_normalized"),
     ),
     "retrieval": Suite(
         "suites.retrieval.retrieval",
@@ -68,18 +74,22 @@ SUITES: dict[str, Suite] = {
         ("retrieval",),
         needs=("retriever",),
         takes=("prepared",),
+        reads=("examples", "seed"),
     ),
     "scene_tasks": Suite(
         "scene_tasks.suite.scene_tasks",
         "exact scores on the scenes' tasks of fine-tuning",
         needs=(*_DECODER, "source"),
-        reads=("before",),
+        reads=("examples", "before"),
+        extendable=(),
+        decoders=("before",),
     ),
     "perplexity": Suite(
         "suites.perplexity.perplexity",
         "perplexity of held-out documents, by modality and retrieved documents",
         needs=(*_DECODER, "prepared"),
-        reads=("retrieved", "documents"),
+        reads=("examples", "seed", "retrieved", "documents"),
+        extendable=(),
     ),
 }
 PAPER = "paper"  # runs those of `paper_rows.SUITES` whose data are named

@@ -5,7 +5,9 @@ One caption of each picture is asked, with each number of retrieved documents; o
 
 from __future__ import annotations
 
+import itertools
 import pathlib
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +15,7 @@ import numpy as np
 from cm3leon_jax.evaluation.metrics.score import mean_score
 from cm3leon_jax.evaluation.suites.asking import Answers, ask
 from cm3leon_jax.evaluation.suites.comparing import Comparing, read_pictures
-from cm3leon_jax.evaluation.suites.data import DataSet, Described, by_picture, drawn
+from cm3leon_jax.evaluation.suites.data import UNREADABLE, DataSet, Described, Readable, by_picture, drawn
 from cm3leon_jax.evaluation.suites.result import Count, Figure, Shown, SuiteResult
 from cm3leon_jax.evaluation.suites.work import Work
 from cm3leon_jax.runtime.errors import UserError
@@ -48,11 +50,12 @@ def text_to_image(work: Work) -> SuiteResult:
         if None not in scores:
             of_captions = mean_score(scores)
             figures.append(Figure.of_score(documents(count), "CLIP similarity", of_captions, seed=config.seed))
+    left_out = data.left_out + Counter({UNREADABLE: comparing.unreadable})
     reasons = {f"{each}, {documents(n)}": m for n, a in answered.items() for each, m in a.unanswered.items()}
     fewest = min(len(answers.rows) for answers in answered.values())
     return SuiteResult(
         figures,
-        {NAME: Count(data.spec, fewest, dict(data.left_out), reasons)},
+        {NAME: Count(data.spec, fewest, dict(left_out), reasons)},
         _shown(work, data, captions, answered),
         [*comparing.notes, _chosen(work)],
     )
@@ -94,12 +97,16 @@ def _file(work: Work, count: int, row: dict) -> pathlib.Path:
 
 def _shown(work: Work, data: DataSet, captions: Sequence[Described], answered: dict[int, Answers]) -> list[Shown]:
     by_count = {count: dict(zip(a.places, a.rows, strict=True)) for count, a in answered.items()}
-    everywhere = [place for place in range(len(captions)) if all(place in rows for rows in by_count.values())]
-    resolution = work.models.generator.image_tokenizer.resolution
+    everywhere = {
+        caption.place: number
+        for number, caption in enumerate(captions)
+        if all(number in rows for rows in by_count.values())
+    }
+    some = [captions[number] for number in everywhere.values()]
+    readable = Readable(data, some, work.models.generator.image_tokenizer.resolution)
     shown = []
-    for place in everywhere[: work.config.shown]:
-        files = [_file(work, count, rows[place]) for count, rows in by_count.items()]
+    for caption, real in itertools.islice(readable.pictures(), work.config.shown):
+        files = [_file(work, count, rows[everywhere[caption.place]]) for count, rows in by_count.items()]
         pictures = list(zip(map(documents, by_count), read_pictures(files), strict=True))
-        pictures.append(("the real one", data.image(captions[place].place, resolution)))
-        shown.append(Shown(captions[place].caption, pictures, []))
+        shown.append(Shown(caption.caption, [*pictures, ("the real one", real)], []))
     return shown

@@ -9,6 +9,8 @@ import numpy as np
 
 from cm3leon_jax.evaluation.metrics.score import Score
 from cm3leon_jax.evaluation.metrics.vqa import (
+    check_answers,
+    check_okvqa_answers,
     okvqa_accuracy,
     vizwiz_accuracy,
     vizwiz_answerability,
@@ -28,21 +30,22 @@ UNANSWERABLE = "unanswerable"
 
 def vqa2(work: Work) -> SuiteResult:
     """Accuracy of the answers, by all questions and by `answer_type`."""
-    return _Vqa(work, "vqa2").result(vqa_accuracy)
+    return _Vqa(work, "vqa2", check_answers).result(vqa_accuracy)
 
 
 def okvqa(work: Work) -> SuiteResult:
     """Accuracy against OKVQA's stemmed answers."""
-    return _Vqa(work, "okvqa").result(okvqa_accuracy)
+    return _Vqa(work, "okvqa", check_okvqa_answers).result(okvqa_accuracy)
 
 
 def vizwiz(work: Work) -> SuiteResult:
     """Accuracy, and how well questions are found that cannot be answered: one is the likelier to be answerable the
     less probable the model finds the answer "unanswerable"."""
-    asked = _Vqa(work, "vizwiz")
+    asked = _Vqa(work, "vizwiz", check_answers)
+    every = [_answerable(example) for example in asked.examples]
     result = asked.result(vizwiz_accuracy)
     scored = asked.likelihoods([UNANSWERABLE])
-    labels = [_answerable(asked.examples[place]) for place in scored.places]
+    labels = [every[place] for place in scored.places]
     probable = np.exp([row["logprobs"][0] for row in scored.rows])
     more = vizwiz_answerability(labels, np.clip(1 - probable, 0, 1))
     figures = [
@@ -53,9 +56,9 @@ def vizwiz(work: Work) -> SuiteResult:
 
 
 class _Vqa:
-    """The questions of a data set, asked."""
+    """The questions of a data set, asked. Raises `UserError` where people's answers are not as `check` needs them."""
 
-    def __init__(self, work: Work, name: str):
+    def __init__(self, work: Work, name: str, check: Callable[[Sequence[Sequence[str]]], None]):
         self.work, self.name = work, name
         self.data: DataSet = work.open(name)
         self.examples = drawn(self.data.examples, work.config.examples, work.config.seed)
@@ -69,6 +72,7 @@ class _Vqa:
             for each in self.examples
         ]
         self.references = [answers_of(each, self.data.spec) for each in self.examples]
+        check(self.references)
 
     def read_image(self, place: str) -> np.ndarray:
         return self.data.image(int(place), self.work.models.generator.image_tokenizer.resolution)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from cm3leon_jax.evaluation.suites.config import SuitesConfig
@@ -28,6 +29,29 @@ class Models:
         """`partitioning` is over the devices of this process alone; `how` are more options of `Generator`."""
         self.options, self.partitioning = options, partitioning
         self._how = how
+
+    def with_options(self, **options: str) -> Models:
+        """The same devices and options of `Generator`, with other models."""
+        return Models(self.options | options, self.partitioning, **self._how)
+
+    def fingerprints(self, options: Iterable[str]) -> dict[str, str]:
+        """Of those of the options that name models or prepared data, where they are given. Raises `UserError`."""
+        from cm3leon_jax.data.shards import PreparedData
+        from cm3leon_jax.runtime.model_folder import model_fingerprint
+        from cm3leon_jax.tokenizers.text import TextTokenizer
+
+        found = {}
+        for option in options:
+            where = self.options[option]
+            if not where or option == "source":
+                continue
+            if option == "prepared":
+                found[option] = PreparedData(where).fingerprint
+            elif option == "text_tokenizer":
+                found[option] = TextTokenizer.load(where).fingerprint
+            else:
+                found[option] = model_fingerprint(where)
+        return found
 
     @functools.cached_property
     def generator(self) -> Generator:
@@ -88,7 +112,9 @@ class Work:
         """Those of `SuitesConfig.visdial`, which is a folder. Raises `UserError`."""
         from cm3leon_jax.evaluation.suites.visdial_data import read_dialogs
 
-        return read_dialogs(self.config.visdial)
+        dialogs = read_dialogs(self.config.visdial)
+        dialogs.check(self.config.most_left_out)
+        return dialogs
 
     def fingerprint(self, name: str) -> str:
         """Names the data that the setting `name` names."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,8 +24,14 @@ class About:
     settings: dict[str, Any]
     seeds: dict[str, int]
     models: dict[str, str]  # name -> fingerprint of the exact weights
+    fingerprints: dict[str, str]  # of data sets and other files, by their settings' names
     version: str
     commit: str | None
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """All but what models are, which stands above them."""
+        return {"settings": self.settings, "seeds": self.seeds, "fingerprints": self.fingerprints}
 
 
 def write_result(directory: Path, result: SuiteResult, about: About) -> None:
@@ -71,7 +78,11 @@ def _markdown(rows: Sequence[Sequence[str]], result: SuiteResult, about: About) 
     lines += [*not_scored(result.counts), *result.notes]
     lines.append(f"made with cm3leon_jax {about.version}: {', '.join(made_with)}" if made_with else "")
     notes = "".join(f"- {line}\n" for line in lines if line)
-    return f"# {about.suite}: {about.summary}\n\n{markdown_table(HEAD, rows)}\n{notes}"
+    settings = json.dumps(about.made_with, indent=2, ensure_ascii=False)
+    return (
+        f"# {about.suite}: {about.summary}\n\n{markdown_table(HEAD, rows)}\n{notes}\n"
+        f"## Settings\n```json\n{settings}\n```\n"
+    )
 
 
 def _cell(text: str) -> str:

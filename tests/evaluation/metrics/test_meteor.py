@@ -140,6 +140,18 @@ def test_files_that_are_not_there_are_named(tmp_path, table):
         read_meteor_data(table, table)
 
 
+def test_a_table_that_is_not_whole_is_refused_at_once(tmp_path):
+    whole = gzip.compress(b"0.5\na\nb\n" * 1000)
+    for name, data, words in (
+        ("plain", b"0.5\na\nb\n", "cannot be read"),
+        ("cut", whole[:-20], "cannot be read"),
+        ("lines", gzip.compress(b"0.5\na\n"), "has 2 lines"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UserError, match=rf"{name} {words}.*paraphrase-en"):
+            read_meteor_data(tmp_path, tmp_path / name)
+
+
 def test_a_folder_does_as_well_as_the_jar(jar, table, tmp_path):
     shutil.unpack_archive(jar, tmp_path, "zip")
     assert read_meteor_data(tmp_path, table) == read_meteor_data(jar, table)

@@ -72,7 +72,7 @@ def test_an_empty_column_has_no_value():
 
 
 def test_unknown_questions_are_refused():
-    with pytest.raises(UserError, match="question 0 has subject 'art'"):
+    with pytest.raises(UserError, match="a question has subject 'art'"):
         scienceqa([0], [Question(0, "art", 2, True, False)])
     with pytest.raises(UserError, match="0 choices, 1 questions"):
         scienceqa([], [Question(0, "natural science", 2, True, False)])

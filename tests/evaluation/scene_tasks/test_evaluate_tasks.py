@@ -15,6 +15,7 @@ from cm3leon_jax.evaluation.scene_tasks.evaluate import SceneTasksConfig, evalua
 from cm3leon_jax.evaluation.scene_tasks.table import SCENE_TASKS
 from cm3leon_jax.instructions.asking import unanswered
 from cm3leon_jax.pages.pieces import Pictures
+from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.sampling.answers import Drawn
 from cm3leon_jax.sampling.rules import SamplingConfig
 
@@ -93,6 +94,14 @@ def test_who_knows_nothing_scores_nothing(sources):
     scores, _, _ = evaluated(sources, wrong=True)
     for name, found in scores.items():
         assert not found["scores"][found["headline"]]["value"], name
+
+
+def test_a_split_that_is_not_there(sources):
+    with pytest.raises(UserError, match=r"has no examples of a split 'val'; it has train, validation, test"):
+        evaluate_scene_tasks(
+            Oracle(sources), lambda pictures: pictures, sources, split="val", resolution=64, sampling=SamplingConfig(),
+            config=CONFIG,
+        )  # fmt: skip
 
 
 def test_drawn_captions(folder):

@@ -13,7 +13,7 @@ from cm3leon_jax.evaluation.suites.result import Count, Figure, Shown, SuiteResu
 from cm3leon_jax.evaluation.suites.writing import About, write_result
 from cm3leon_jax.runtime.errors import UserError
 
-ABOUT = About("vqa2", "VQA", {"vqa2": "vqa2:x"}, {"sampling": 0}, {"decoder": "abc"}, "1.0", None)
+ABOUT = About("vqa2", "VQA", {"vqa2": "vqa2:x"}, {"sampling": 0}, {"decoder": "abc"}, {"vqa2": "def"}, "1.0", None)
 RESULT = SuiteResult(
     [Figure("vqa2", "accuracy", 0.4761, 0.46, 0.49, 2000, True), Figure("0 | 1", "FID", 4.881, None, None, 3)],
     {"vqa2": Count("vqa2:x", 2000, {"no picture": 2, "no text": 1}, {"too long": 4})},
@@ -30,6 +30,7 @@ def test_files_hold_what_was_found(tmp_path):
         "settings": {"vqa2": "vqa2:x"},
         "seeds": {"sampling": 0},
         "models": {"decoder": "abc"},
+        "fingerprints": {"vqa2": "def"},
         "version": "1.0",
         "commit": None,
         "figures": [
@@ -51,7 +52,9 @@ def test_files_hold_what_was_found(tmp_path):
         "| data | figure | value | 95% interval | examples |\n| --- | --- | --- | --- | --- |\n"
         "| vqa2 | accuracy | 47.61 | [46.00, 49.00] | 2,000 |\n| 0 \\| 1 | FID | 4.88 |  | 3 |\n\n"
         "- vqa2: vqa2:x, 2,000 examples\n- vqa2: 3 left out, most often: no picture\n"
-        "- vqa2: 4 not answered, most often: too long\n- of several\n- made with cm3leon_jax 1.0: decoder `abc`\n"
+        "- vqa2: 4 not answered, most often: too long\n- of several\n- made with cm3leon_jax 1.0: decoder `abc`\n\n"
+        '## Settings\n```json\n{\n  "settings": {\n    "vqa2": "vqa2:x"\n  },\n  "seeds": {\n    "sampling": 0\n  },\n'
+        '  "fingerprints": {\n    "vqa2": "def"\n  }\n}\n```\n'
     )
     page = Page((tmp_path / "result.html").read_text())
     assert "47.61 [46.00, 49.00] 2,000" in page.text and "<what>" in page.text and "answer a & b" in page.text
@@ -85,17 +88,25 @@ def test_our_row_stands_beside_the_published_ones(tmp_path):
     config = SuitesConfig(retrieved=(0, 2))
     (drawn, tasks), missing = paper_tables(results(), config)
     assert ("CM3Leon-7B", "2", "4.88") in drawn.rows and ("CM3Leon-350M", "2", "14.20") in drawn.rows
+    assert {("RA-CM3", "2", "15.70"), ("KNN-Diffusion", "10", "12.50"), ("MUSE", "none", "7.88")} <= set(drawn.rows)
+    # Of 30,000 captions or of ten: a figure says it.
     assert list(drawn.rows[-2:]) == [
-        ("this model", "0", "20.50 [20.00, 21.00]"),
-        ("this model", "2", "18.50 [18.00, 19.00]"),
+        ("this model", "0", "20.50 [20.00, 21.00], 10 examples"),
+        ("this model", "2", "18.50 [18.00, 19.00], 10 examples"),
     ]
-    assert tasks.rows[0] == ("MS-COCO, CIDEr", "61.6", "79.4", "50.00 [40.00, 60.00]")
-    assert tasks.rows[4] == ("Image-Paragraph, CIDEr", "10.5", "—", "—")
-    assert missing[0] == "VQA2 (theirs: test-dev), accuracy: set SuitesConfig.vqa2" and len(missing) == 5
+    assert tasks.rows[0] == ("MS-COCO (test), CIDEr", "61.6", "65.5", "79.4", "50.00 [40.00, 60.00], 10 examples")
+    assert tasks.rows[1] == ("VQA2 (test-dev), accuracy", "47.6", "43.5", "51.8", "—")
+    assert tasks.rows[4] == ("Image-Paragraph (test), CIDEr", "10.5", "not published", "not published", "—")
+    assert missing[0] == "VQA2 (test-dev), accuracy: set SuitesConfig.vqa2" and len(missing) == 5
     text = write_paper(tmp_path, results(), config)
-    assert text == (tmp_path / "result.md").read_text() and "| this model | 0 | 20.50 [20.00, 21.00] |" in text
+    assert text == (tmp_path / "result.md").read_text()
+    assert "| this model | 0 | 20.50 [20.00, 21.00], 10 examples |" in text
     assert "Table 2: captions and questions" in Page((tmp_path / "result.html").read_text()).text
-    assert json.loads((tmp_path / "result.json").read_text())["missing"] == missing
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert written["missing"] == missing
+    first, second = (table["figures"] for table in written["tables"])
+    assert [figure["value"] for figure in first] == [20.5, 18.5] and second[1:] == [None] * 5
+    assert second[0]["suite"] == "captioning" and second[0]["value"] == 0.5 and second[0]["examples"] == 10
     assert "set SuitesConfig.text_to_image, and SuitesConfig.network_weights" in paper_tables({}, config)[1][0]
 
 
@@ -109,7 +120,8 @@ def test_the_paper_runs_what_is_named(tmp_path, capsys):
 
     evaluate_paper(str(tmp_path), SuitesConfig(coco_captions="x", text_to_image="y", retrieval="z"), run)
     assert ran == ["text_to_image", "captioning"]
-    assert "| MS-COCO, CIDEr | 61.6 | 79.4 | 50.00 [40.00, 60.00] |" in capsys.readouterr().out
+    row = "| MS-COCO (test), CIDEr | 61.6 | 65.5 | 79.4 | 50.00 [40.00, 60.00], 10 examples |"
+    assert row in capsys.readouterr().out
     with pytest.raises(UserError, match=r"needs a data set.*SuitesConfig.text_to_image.*SuitesConfig.visdial"):
         evaluate_paper(str(tmp_path), SuitesConfig(), run)
 

@@ -1,11 +1,15 @@
 """Perplexities of documents from losses of tokens."""
 
+import types
+
 import numpy as np
 import pytest
-from tiny_generator import VOCABULARY
+from stand_ins import work_in
+from tiny_generator import CONFIG, VOCABULARY
 
 from cm3leon_jax.data.packing import Example, row_of, stack
 from cm3leon_jax.documents import Document, assemble
+from cm3leon_jax.evaluation.suites import perplexity as suite
 from cm3leon_jax.evaluation.suites.perplexity import document_sums, perplexities
 
 
@@ -34,3 +38,20 @@ def test_perplexity_counts_tokens_and_leaves_out_what_a_document_lacks():
     assert found["perplexity, all tokens"].value == pytest.approx(np.exp(18 / 9))
     interval = found["perplexity, text"].interval()
     assert interval.low == pytest.approx(np.exp(1)) and interval.high == pytest.approx(np.exp(3))
+
+
+@pytest.mark.parametrize(
+    ("settings", "limit"), [({}, 1024), ({"documents": 0}, None), ({"examples": 5, "documents": 7}, 5)]
+)
+def test_so_many_documents_are_measured(settings, limit, tmp_path, monkeypatch):
+    class Seen(Exception):
+        pass
+
+    def batches(data, split, batching, *, retrieved):
+        raise Seen(batching.limit)
+
+    monkeypatch.setattr(suite, "evaluation_batches", batches)
+    with pytest.raises(Seen, match=f"^{limit}$"):
+        suite._measured(
+            work_in(tmp_path, **settings), types.SimpleNamespace(vocabulary=VOCABULARY), 0, CONFIG, lambda row: None
+        )

@@ -6,6 +6,7 @@ from stand_ins import Given, pairs_folder, work_in
 
 from cm3leon_jax.evaluation.metrics.retrieval import similarity_ranks
 from cm3leon_jax.evaluation.suites import retrieval as suite
+from cm3leon_jax.runtime.errors import UserError
 
 
 class Encoder:
@@ -42,6 +43,19 @@ def test_figures_for_known_embeddings(tmp_path):
     # Of the two that are mistaken for each other, the partner's two texts come first.
     assert found["image to text", "MRR"] == pytest.approx(share + 2 / len(pictures) / 3)
     assert ("memory bank", "R@10 of exact search") not in found
+
+
+def test_a_picture_that_cannot_be_decoded_is_left_out(tmp_path):
+    source = pairs_folder(tmp_path / "pairs", [[f"x {number}", f"y {number}"] for number in range(12)])
+    (tmp_path / "pairs" / "1.png").write_bytes(b"no picture")
+    settings = {"models": Given(retriever=Encoder()), "retrieval": source, "split": "train"}
+    with pytest.raises(UserError, match=r"1 of \d+ pictures of folder:.* cannot be used \(the first: 1.png: "):
+        suite.retrieval(work_in(tmp_path, **settings))
+    work = work_in(tmp_path, most_left_out=0.5, **settings)
+    result, count = suite.retrieval(work), len(work.open("retrieval").examples)
+    assert result.counts["retrieval"].left_out == {"the picture cannot be decoded": 2}
+    assert result.counts["retrieval"].scored == count - 2 and len(result.shown) == count / 2 - 1
+    assert "x 1" not in {each.title for each in result.shown}
 
 
 def test_ranks_in_blocks_are_those_of_the_whole(monkeypatch):

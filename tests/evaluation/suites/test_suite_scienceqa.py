@@ -52,6 +52,19 @@ def test_figures_for_known_answers(source, tmp_path):
     assert ("with explanation", "because / (B)") in result.shown[1].lines and ("right", "y") in result.shown[1].lines
 
 
+def test_a_picture_that_cannot_be_decoded_is_left_out(source, tmp_path):
+    for number in (0, 1):
+        (tmp_path / "science" / "images" / "test" / str(number) / "image.png").write_bytes(b"no picture")
+    told = Told(lambda request, _: ["(A)"] * sum(not isinstance(part, str | np.ndarray) for part in request.parts))
+    result = evaluate_scienceqa(work_in(tmp_path / "out", told, scienceqa=source, most_left_out=0.7))
+    count = result.counts["scienceqa"]
+    assert count.scored == 1 and [each.title for each in result.shown] == ["q2"]
+    # Equal reasons are counted together; the command names the first example.
+    assert list(count.unanswered.values()) == [2, 2]
+    with pytest.raises(UserError, match=r"2 of 3 requests .*decoded.*; copy the picture again, the first of them 0 "):
+        evaluate_scienceqa(work_in(tmp_path / "else", told, scienceqa=source))
+
+
 def test_a_tiny_model_end_to_end(source, tmp_path, monkeypatch):
     monkeypatch.setattr(tiny_generator, "CONFIG", dataclasses.replace(tiny_generator.CONFIG, max_length=160))
     settings = {"answer_tokens": 2, "explanation_tokens": 2, "examples": 2}
@@ -64,10 +77,13 @@ def test_metadata_of_another_form(tmp_path):
     for changed, words in (
         ({"grade": "first"}, "lacks answer .a number., subject or grade"),
         ({"subject": 3}, "lacks"),
+        ({"subject": "art"}, "example 0 of .*: a question has subject 'art' and grade 2"),
     ):
+        generator = Told(lambda *_: ["(A)"])
         with pytest.raises(UserError, match=words):
             source = written(tmp_path / "science", **changed)
-            evaluate_scienceqa(work_in(tmp_path / "out", Told(lambda *_: ["(A)"]), scienceqa=source))
+            evaluate_scienceqa(work_in(tmp_path / "out", generator, scienceqa=source))
+        assert not generator.asked
     pairs = pairs_folder(tmp_path / "pairs", [["a"]] * 30)
     with pytest.raises(UserError, match="has no list of choices"):
         evaluate_scienceqa(work_in(tmp_path / "out", Told(lambda *_: ["(A)"]), scienceqa=pairs, split="train"))

@@ -63,6 +63,44 @@ def test_distances_are_those_of_the_pictures(source, tmp_path):
     assert "references: the" in result.notes[0] and "log-probability" in result.notes[1]
 
 
+def test_pictures_that_cannot_be_decoded_are_left_out_before_drawing(source, tmp_path):
+    for number in (1, 2, 4):
+        (tmp_path / "pairs" / f"{number}.png").write_bytes(b"no picture")
+    generator = Told(lambda request, number: drawn_from(request.query))
+    with pytest.raises(UserError, match=r"3 of \d+ pictures of folder:.* cannot be used \(the first: 1.png"):
+        suite.text_to_image(work_in(tmp_path / "out", generator, **settings(source)))
+    assert not generator.asked
+    # The same folder: what was computed of the references is used again, and what was left out is still known.
+    for _ in range(2):
+        work = work_in(tmp_path / "out", generator, **settings(source, most_left_out=0.5, shown=3))
+        result, count = suite.text_to_image(work), len(generator.asked)
+        assert result.counts["text_to_image"].left_out == {"the picture cannot be decoded": 3}
+        assert result.counts["text_to_image"].scored == count and f"the {count - 3} pictures" in result.notes[0]
+    data = work.open("text_to_image")
+    captions = suite.one_caption_each(data.examples, 0, 0)
+    good = [each for each in captions if each.picture not in ("1.png", "2.png", "4.png")]
+    drawn = map(drawn_from, [each.caption for each in captions])
+    (expected,) = distances([data.image(each.place, 8) for each in good], drawn, Corners(), DistanceConfig(draws=0))
+    assert result.figures[0].value == pytest.approx(expected.value)
+    assert [each.title for each in result.shown] == [each.caption for each in good[:3]]
+
+
+def test_distances_by_two_of_a_kind_have_names_of_their_own(source, tmp_path, monkeypatch):
+    class Clip(Corners):
+        name = "clip"
+
+        def __init__(self, fingerprint):
+            self.fingerprint = fingerprint
+
+    monkeypatch.setattr(comparing, "load_network", lambda name, weights: Clip("weights"))
+    monkeypatch.setattr(comparing, "clip_features", lambda retriever: Clip("retriever"))
+    generator = Told(lambda request, number: drawn_from(request.query))
+    generator.retriever = object()
+    work = work_in(tmp_path / "out", generator, **settings(source, network="clip", shown=0))
+    names = [each.name for each in suite.text_to_image(work).figures]
+    assert names == ["CLIP-FD", "CMMD", "CLIP-FD by the retriever", "CMMD by the retriever", "CLIP similarity"]
+
+
 def test_one_caption_of_each_picture_is_drawn_by_the_seed(source, tmp_path):
     data = work_in(tmp_path, **settings(source)).open("text_to_image")
     everything = suite.one_caption_each(data.examples, 0, 0)
@@ -105,6 +143,13 @@ def test_statistics_of_something_else_are_refused_before_drawing(source, tmp_pat
         with pytest.raises(UserError, match=words):
             work = work_in(tmp_path / "out", generator, **settings(source, statistics=str(tmp_path / f"{name}.npz")))
             suite.text_to_image(work)
+    statistics = FeatureStatistics(3)  # as pytorch-fid's, which say nothing of their origin
+    statistics.update(rng.normal(size=(5, 3)))
+    save_statistics(tmp_path / "dims.npz", statistics)
+    with pytest.raises(UserError, match="statistics of 3 numbers an image, and features of 2"):
+        suite.text_to_image(
+            work_in(tmp_path / "out", generator, **settings(source, statistics=str(tmp_path / "dims.npz")))
+        )
     with pytest.raises(UserError, match=r"set SuitesConfig.network_weights"):
         suite.text_to_image(work_in(tmp_path / "out", generator, **settings(source, network_weights="")))
     with pytest.raises(UserError, match="--prepared DATA and --retriever"):

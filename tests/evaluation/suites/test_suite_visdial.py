@@ -87,6 +87,10 @@ def test_files_of_another_form(folder, tmp_path):
     dense.write_text('[{"image_id": 7, "round_id": 2, "gt_relevance": [1.0]}]')
     dialogs = read_dialogs(str(folder))
     assert len(dialogs.rounds) == 2 and list(dialogs.left_out) == ["an answer is judged that is not among the options"]
+    for row in ('{"image_id": 7}', "3", '"x"'):
+        dense.write_text(f"[{row}]")
+        with pytest.raises(UserError, match="a dense annotation of VisDial is of another form"):
+            read_dialogs(str(folder))
     dense.write_text('[{"image_id": 7}]')
     with pytest.raises(UserError, match="a dense annotation of VisDial is of another form"):
         read_dialogs(str(folder))
@@ -98,5 +102,65 @@ def test_files_of_another_form(folder, tmp_path):
     dense.write_text("[]")
     for file in (folder / "VisualDialog_val2018").iterdir():
         file.unlink()
-    with pytest.raises(UserError, match="no picture VisualDialog_val2018_000000000007"):
-        read_dialogs(str(folder))
+    with pytest.raises(UserError, match=r"2 of 2 dialogs of .* no picture VisualDialog_val2018_000000000007"):
+        work_in(tmp_path / "out", Told(lambda *_: [""], scored), visdial=str(folder)).dialogs  # noqa: B018
+
+
+def test_dialogs_that_cannot_be_used_are_counted(folder, tmp_path):
+    (folder / "VisualDialog_val2018" / "VisualDialog_val2018_000000000008.jpg").unlink()
+    work = work_in(tmp_path / "out", Told(lambda *_: [""], scored), visdial=str(folder))
+    with pytest.raises(UserError, match=r"1 of 2 dialogs of .*most_left_out"):
+        visdial(work)
+    assert not work.models.generator.asked
+    work = work_in(tmp_path / "out", Told(lambda *_: [""], scored), visdial=str(folder), most_left_out=0.5)
+    assert visdial(work).counts["visdial"].left_out == {"a dialog's picture is missing": 1}
+
+
+def test_pictures_that_cannot_be_decoded_are_counted_together(folder, tmp_path):
+    picture(folder / "VisualDialog_val2018" / "VisualDialog_val2018_000000000009.jpg", 9)
+    path = folder / "visdial_1.0_val.json"
+    file = json.loads(path.read_text())
+    file["data"]["dialogs"].append(file["data"]["dialogs"][0] | {"image_id": 9})
+    path.write_text(json.dumps(file))
+    for image in (8, 9):
+        (folder / "VisualDialog_val2018" / f"VisualDialog_val2018_{image:012d}.jpg").write_bytes(b"no picture")
+    work = work_in(tmp_path / "out", Told(lambda *_: [""], scored), visdial=str(folder), most_left_out=0.7)
+    result = visdial(work)
+    assert list(result.counts["visdial"].unanswered.values()) == [4] and len(result.shown) == 2
+
+
+@pytest.mark.parametrize("dialogs", [["x"], [None, 3], {"a": 1}, 5, None, [{"image_id": 7, "dialog": "x"}]])
+def test_dialogs_of_another_form(folder, tmp_path, dialogs):
+    path = folder / "visdial_1.0_val.json"
+    path.write_text(json.dumps({"data": json.loads(path.read_text())["data"] | {"dialogs": dialogs}}))
+    work = work_in(tmp_path / "out", Told(lambda *_: [""], scored), visdial=str(folder))
+    with pytest.raises(UserError, match=r"cannot be used|has no 'dialogs' that is a list"):
+        visdial(work)
+
+
+@pytest.mark.parametrize(
+    ("changed", "turn"),
+    [
+        ({"questions": [None, "b?"]}, {}),
+        ({"answers": ["yes", None, "two", "red ball"]}, {}),
+        ({}, {"answer_options": [-1, 0, 1, 2]}),
+        ({}, {"answer_options": [0, 1, 2, 4]}),
+        ({}, {"answer_options": "0123"}),
+        ({}, {"question": 2}),
+        ({}, {"gt_index": 4}),
+    ],
+)
+def test_numbers_of_no_text(folder, changed, turn):
+    path = folder / "visdial_1.0_val.json"
+    file = json.loads(path.read_text())
+    file["data"] |= changed
+    file["data"]["dialogs"][1]["dialog"][0] |= turn
+    path.write_text(json.dumps(file))
+    assert read_dialogs(str(folder)).left_out.total() == (2 if changed else 1)
+
+
+def test_a_change_of_any_word_is_another_data_set(folder):
+    before = read_dialogs(str(folder)).fingerprint
+    path = folder / "visdial_1.0_val.json"
+    path.write_text(path.read_text().replace("c 7", "c 9"))
+    assert read_dialogs(str(folder)).fingerprint != before

@@ -73,6 +73,7 @@ def test_okvqa_counts_five_answers_twice(tmp_path):
     work = work_in(tmp_path / "else", told("b"), okvqa=f"okvqa:{write_vqa(tmp_path / 'more', [['a'] * 3], ('OpenEnded_mscoco', 'mscoco'))}?split=val")  # fmt: skip # noqa: E501
     with pytest.raises(UserError, match="OKVQA has five"):
         okvqa(work)
+    assert not work.models.generator.asked
 
 
 def test_vizwiz_with_answerability(tmp_path):
@@ -91,6 +92,31 @@ def test_vizwiz_with_answerability(tmp_path):
     assert found["answerability, average precision"] == 1.0
     kept = read_json_lines(tmp_path / "out" / "vizwiz_likelihoods" / "results.jsonl")
     assert [row["logprobs"] for row in kept] == [[-5.0], [-0.1], [-0.2]]
+
+
+def test_what_people_answered_is_looked_at_before_asking(tmp_path):
+    folder = write_vqa(tmp_path / "data", [["cat"]] * 3)
+    work = work_in(tmp_path / "out", told("cat"), vqa2=f"vqa2:{folder}?split=val")
+    with pytest.raises(UserError, match="has no list of answers"):
+        vqa2(work)
+    picture(tmp_path / "vizwiz" / "a.jpg")
+    write(tmp_path / "vizwiz" / "val.json", [{"image": "a.jpg", "question": "q", "answers": [{"answer": "x"}] * 10}])
+    other = work_in(tmp_path / "out", work.models.generator, vizwiz=f"vizwiz:{tmp_path / 'vizwiz'}?split=val")
+    with pytest.raises(UserError, match="does not say whether it is answerable"):
+        vizwiz(other)
+    assert not work.models.generator.asked
+
+
+def test_training_data_are_not_measured_by_mistake(tmp_path):
+    folder = write_vqa(tmp_path / "data", TEN)
+    for file in folder.glob("*.json"):  # of no split by their names
+        file.rename(folder / file.name.replace("val2014_", ""))
+    with pytest.raises(UserError, match=r"names no split.*add \?split=val"):
+        vqa2(work_in(tmp_path / "out", told("cat"), vqa2=f"vqa2:{folder}"))
+    for split in ("train", "val"):
+        generator = told("cat", "2", "no")
+        vqa2(work_in(tmp_path / split, generator, vqa2=f"vqa2:{folder}?split={split}"))
+        assert len(generator.asked) == 3
 
 
 def test_a_tiny_model_end_to_end(tmp_path):

@@ -106,7 +106,7 @@ def test_answers_are_drawn_alone(generator):
     assert vqa.texts == [before + vqa.answer[0] + behind] and len(vqa.answer) == 1 and vqa.answer[0]
     (text,) = science.texts
     explanation, answer = science.answer
-    assert text == decode(encode("Question: why Context: Options: so Answer: Let's think step-by-step:")) + (
+    assert text == decode(encode("Question: why Context: N/A Options: so Answer: Let's think step-by-step:")) + (
         explanation + decode(encode("So the answer is")) + answer + behind
     )
     assert len(edit.images) == len(canny.images) == 1 and edit.answer == canny.answer == []

@@ -56,8 +56,8 @@ def sequences_page(
         [Part("sequences", "Sequences", inspection.html), Part("packing", "Lengths and packing", packed)],
         title=f"Sequences of {task}",
         eyebrow="training sequences",
-        introduction="What the model is trained on: documents with their retrieved ones before them, masked by the "
-        "CM3 objective.",
+        introduction="What the model is trained on: documents behind their retrieved ones, or instructions. What the "
+        "objective hides stands at the end.",
         facts={"folder": data.directory, "split": split, "seed": seed},
         footer=_FOOTER,
     )

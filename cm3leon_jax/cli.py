@@ -8,6 +8,7 @@ after the command (`train/LoopConfig.steps = 1500`).
 from __future__ import annotations
 
 import argparse
+import ast
 import dataclasses
 import difflib
 import importlib
@@ -198,9 +199,19 @@ def _quoted(bindings: list[str]) -> list[str]:
     result = []
     for binding in bindings:
         name, value = binding.split("=", 1)
-        literal = re.fullmatch(r"[-+.\d].*|True|False|None|[\[({'\"@%].*", value.strip())
-        result.append(f"{name} = {value}" if literal else f"{name} = {value!r}")
+        result.append(f"{name} = {value}" if _is_gin_value(value.strip()) else f"{name} = {value!r}")
     return result
+
+
+def _is_gin_value(text: str) -> bool:
+    """Brackets, quotes and references are gin's even where they are wrong, so that gin says so."""
+    if re.match(r"[\[({'\"@%]", text):
+        return True
+    try:
+        ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return False
+    return True
 
 
 def _nearest(name: str, known: typing.Iterable[str]) -> str:

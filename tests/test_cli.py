@@ -1,5 +1,6 @@
 """The command line: help comes at once, bad input is one line and exit status 2, gin files compose."""
 
+import ast
 import os
 import pathlib
 import subprocess
@@ -7,6 +8,8 @@ import sys
 import time
 
 import pytest
+
+from cm3leon_jax import cli
 
 ROOT = pathlib.Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {"CM3LEON_PREPARED": "1", "JAX_PLATFORMS": "cpu"}
@@ -65,3 +68,13 @@ def test_scenes_are_made_once_with_their_settings_beside_them(tmp_path):
     assert second.returncode == 0 and "nothing to do" in second.stdout
     third = cm3leon(*arguments, "--gin.ScenesConfig.seed=1", cwd=tmp_path)
     assert third.returncode == 2 and "other settings (seed: 0 there, 1 now" in third.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [("3", 3), ("-1e-4", -1e-4), ("True", True), ("None", None), ("('a', 1)", ("a", 1)), ("10:15", "10:15"),
+     ("2xv5e-256", "2xv5e-256"), ("./runs/x", "./runs/x"), ("../data", "../data"), ("-x", "-x"), ("'7'", "7")],
+)  # fmt: skip
+def test_the_value_of_a_binding_is_text_where_it_is_nothing_else(value, read):
+    (line,) = cli._quoted([f"X.y={value}"])
+    assert ast.literal_eval(line.partition(" = ")[2]) == read

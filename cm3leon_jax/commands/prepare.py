@@ -44,11 +44,11 @@ def prepare(
         settings={
             "source": source,
             "models": list(models().fingerprints.values()),
-            "config": config,
+            "config": config.of_the_result,
             "selection": selection,
             "memory_bank": memory_bank,
         },
-        extendable={},
+        extendable={"config": config.of_the_work},
         work=lambda: pipeline.prepare(
             functools.partial(open_source, source),
             models,

@@ -17,12 +17,14 @@ def train_image_tokenizer(
     """Trains a VQGAN on the images of SOURCE -> DIRECTORY/model, evaluation.json and reconstructions.png."""
     from cm3leon_jax.commands.stage import run_stage
     from cm3leon_jax.data.sources import ImageBatches, documents_of, open_source
+    from cm3leon_jax.data.splits import INTERLEAVED, PAIRS
     from cm3leon_jax.tokenizers.image.train import train_image_tokenizer as train
 
     def work() -> None:
-        opened = open_source(source)
-        batches = ImageBatches(documents_of(opened, "train"), config.resolution, training.batch_size, training.seed)
-        held_out = documents_of(opened, "validation")
+        opened, kinds = open_source(source), (PAIRS, INTERLEAVED)
+        documents = documents_of(opened, "train", kinds)
+        batches = ImageBatches(documents, config.resolution, training.batch_size, training.seed)
+        held_out = documents_of(opened, "validation", kinds)
         count = min(evaluation_images, len(held_out))
         images, _ = ImageBatches(held_out, config.resolution, count, seed=0)(0)
         train(config, training, loop, lambda step: batches(step)[0], directory, images)

@@ -17,6 +17,7 @@ from cm3leon_jax.runtime.files import Path, as_path, written_aside
 from cm3leon_jax.runtime.settings import LoopConfig
 
 _REMEMBERED = 101  # steps whose median is what a step should take
+_WRITING_SECONDS = 10.0  # for the file with the stacks
 
 
 class Watchdog:
@@ -70,9 +71,15 @@ class Watchdog:
     def _dump(self) -> None:
         print(f"cm3leon: the stacks of {hosts.name()}, which hangs:", file=sys.stderr, flush=True)
         faulthandler.dump_traceback(sys.stderr, all_threads=True)
+        # What hangs may be the very file system, so nothing waits for it.
+        writing = threading.Thread(target=self._write, daemon=True, name="stacks")
+        writing.start()
+        writing.join(_WRITING_SECONDS)
+
+    def _write(self) -> None:
         try:
             path = as_path(self._directory) / f"stacks_{hosts.index()}.txt"
             with written_aside(path) as aside, open(aside, "w", encoding="utf-8") as file:
                 faulthandler.dump_traceback(file, all_threads=True)
-        except OSError as error:  # what hangs may be the very file system
+        except Exception as error:  # object stores have errors of their own
             print(f"cm3leon: the stacks could not be written ({error})", file=sys.stderr)

@@ -10,6 +10,11 @@ bring_inputs() {
   local argument before="" url
   ARGUMENTS_HERE=()
   for argument in "${ARGUMENTS[@]}"; do
+    if [[ "$argument" == --*=* && " $INPUT_OPTIONS " == *" ${argument%%=*} "* ]]; then # --prepared=gs://…
+      before="${argument%%=*}"
+      ARGUMENTS_HERE+=("$before")
+      argument="${argument#*=}"
+    fi
     if [ -n "$before" ] && [[ " $INPUT_OPTIONS " == *" $before "* ]] && is_bucket "$argument"; then
       bring "$before" "$argument" || return
       argument="$(place_here "$argument")"

@@ -98,3 +98,11 @@ def test_noise_never_breaks_the_reader(folder):
                 read_all(source.split(name))
         except UserError as error:
             assert "no example in" in str(error)
+
+
+def test_a_shard_is_another_where_its_images_are(folder):
+    write(folder / "docs.jsonl", [{"parts": [{"text": "x"}, {"image": "a.png"}]}])
+    (before,) = opened(folder).shards(10)
+    assert opened(folder).shards(10)[0].fingerprint == before.fingerprint
+    PIL.Image.new("RGB", (9, 9)).save(folder / "a.png")
+    assert opened(folder).shards(10)[0].fingerprint != before.fingerprint

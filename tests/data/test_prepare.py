@@ -52,6 +52,11 @@ def run(directory, source=None, *, opener=None, image=None, config=CONFIG, **set
     )
 
 
+class NoMore(Means):
+    def encode(self, images):
+        raise AssertionError("encoded again")
+
+
 def contents(directory):
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
@@ -323,6 +328,42 @@ def test_near_duplicates_are_left_out(tmp_path):
     assert len(kept.split("train")) == 22
 
 
+def test_only_an_image_with_a_caption_is_nearly_another(tmp_path):
+    """Edits of one picture in the same words, and texts of the same words, are different documents."""
+    for number in range(3):
+        PIL.Image.fromarray(image_of(number)).save(tmp_path / f"{number}.png")
+    edits = [[{"image": "0.png"}, {"text": "so"}, {"image": f"{number}.png"}] for number in (1, 2)]
+    rows = [*edits, [{"text": "x = a + b"}], [{"text": "x = a - b"}], [{"text": "pair"}, {"image": "0.png"}]]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps({"parts": parts}) + "\n" for parts in rows))
+    opener = functools.partial(open_source, f"documents:{tmp_path}/d.jsonl", validation_share=0, test_share=0)
+    data = run(tmp_path / "out", opener=opener)
+    assert data.manifest["duplicates"] == 0
+    assert [len(data.split(f"train{kind}")) for kind in ("", ".text", ".interleaved")] == [1, 2, 2]
+
+
+def test_recall_is_measured_with_documents_of_all_parts(tmp_path, monkeypatch):
+    asked, parts_of = [], {}
+    build, kept = bank.build_shard, bank.kept_documents
+
+    def recorded(job, shard, split):
+        parts_of[shard] = kept(job, shard, split)
+        return parts_of[shard]
+
+    monkeypatch.setattr(bank, "kept_documents", recorded)
+    monkeypatch.setattr(bank, "build_shard", lambda *a, **b: (asked.extend(b["sample_queries"]), build(*a, **b)))
+    used, memory_bank = Models(Words(), Means(), Hashes()), MemoryBankConfig(documents_per_shard=100, recall_queries=3)
+    prepare(numbers, lambda: used, tmp_path, CONFIG, memory_bank=memory_bank)
+    whose = [
+        next(
+            shard
+            for shard, part in parts_of.items()
+            if (np.concatenate([part.queries_by_image, part.queries_by_text]) == query).all(axis=1).any()
+        )
+        for query in asked
+    ]
+    assert len(parts_of) == 4 and len(whose) == len(set(whose)) == 3
+
+
 def test_equal_ids_in_two_files(tmp_path):
     """Files are read apart from each other, by several workers; of documents with one id the first stays."""
     (tmp_path / "in").mkdir()
@@ -407,7 +448,8 @@ def test_too_much_bad_input_stops(tmp_path):
     assert "\n" not in str(error.value)
     listed = str(error.value).split("listed in ")[1].split(",")[0]
     assert len(pathlib.Path(listed).read_text().splitlines()) == 10
-    assert len(run(tmp_path, source, config=dataclasses.replace(CONFIG, max_bad_share=0.5)).split("train")) == 40
+    more = dataclasses.replace(CONFIG, max_bad_share=0.5)
+    assert len(run(tmp_path, source, image=NoMore(), config=more).split("train")) == 40  # nothing is encoded again
 
 
 def test_nothing_to_train_on_is_a_user_error(tmp_path):

@@ -11,6 +11,7 @@ from sources import read_all
 
 from cm3leon_jax.data.sources import ImageBatches, documents_of, fit_image, open_source
 from cm3leon_jax.data.sources.images import UnreadableImage, decode_image
+from cm3leon_jax.data.splits import INTERLEAVED, PAIRS
 from cm3leon_jax.runtime.errors import UserError
 
 
@@ -289,8 +290,24 @@ def test_documents_of_all_kinds_with_their_weights(tmp_path):
     found = documents_of(source, "train")
     assert sorted(found.captions()) == ["four", "one", "three", "two"] and len(found) == 3
     assert {found[index].id for index in range(3)} == {"d/pair", "d/text", "d/both"}
-    assert [(share.range, share.weight) for share in found.shares] == [(range(i, i + 1), 1) for i in range(3)]
+    assert [(share.range, share.weight) for share in found.shares] == [(range(3), 3)]
     images, _ = ImageBatches(found, 4, 6, seed=0)(0)  # the text is passed over
     assert images.shape == (6, 4, 4, 3)
     weighed = documents_of(open_source(f"0.25*{spec} + 0.75*{spec}", validation_share=0, test_share=0), "train")
     assert [share.weight for share in weighed.shares] == [0.25, 0.75] * 3
+
+
+def test_images_of_documents_most_of_which_are_texts(tmp_path):
+    PIL.Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    texts = [{"parts": [{"text": f"text {number}"}]} for number in range(2000)]
+    pairs = [{"parts": [{"text": "pair"}, {"image": "a.png"}]}, {"parts": [{"image": "a.png"}] * 2}]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in texts + pairs))
+    source = open_source(f"documents:{tmp_path}/d.jsonl", validation_share=0, test_share=0)
+    images, _ = ImageBatches(documents_of(source, "train", (PAIRS, INTERLEAVED)), 4, 6, seed=0)(0)
+    assert images.shape == (6, 4, 4, 3)
+    images, _ = ImageBatches(documents_of(source, "train"), 4, 2, seed=0)(0)  # texts are passed over
+    assert images.shape == (2, 4, 4, 3)
+    (tmp_path / "d.jsonl").write_text(json.dumps(texts[0]))
+    source = open_source(f"documents:{tmp_path}/d.jsonl", validation_share=0, test_share=0)
+    with pytest.raises(UserError, match=r"has no documents that are train or train\.interleaved"):
+        documents_of(source, "train", (PAIRS, INTERLEAVED))

@@ -290,6 +290,8 @@ def test_data_in_a_bucket_is_copied_to_the_worker(cloud):
     result = cloud.run("folders", *LAUNCH, "--", folders)
     assert result.returncode == 0 and "this manifest" in result.stdout, cloud.consoles()
     assert "folders=('/shared/edits', '/" in result.stdout and "inputs/bucket/data')" in result.stdout
+    joined = cloud.run("joined", *LAUNCH, "--", "--prepared=gs://bucket/data")
+    assert joined.returncode == 0 and "inputs/bucket/data\n" in joined.stdout, cloud.consoles()
     missing = cloud.run("missing", *LAUNCH, "--", "--prepared", "gs://bucket/date")
     assert missing.returncode == 2 and "--prepared names gs://bucket/date, where there is nothing" in missing.stdout
 

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from cm3leon_jax.runtime import watchdog as watchdog_module
 from cm3leon_jax.runtime.errors import EXIT_START_AGAIN
 from cm3leon_jax.runtime.settings import LoopConfig
 from cm3leon_jax.runtime.watchdog import Watchdog
@@ -44,6 +45,24 @@ def test_what_takes_longer_is_ended_with_its_stacks(watched, tmp_path, capfd):
     assert status == EXIT_START_AGAIN and "step 7 took more than 0 s" in line.replace("0.5", "0")
     for stacks in ((tmp_path / "stacks_0.txt").read_text(), capfd.readouterr().err):
         assert "test_what_takes_longer_is_ended_with_its_stacks" in stacks
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_storage_that_fails_or_hangs_too_does_not_keep_it(watched, monkeypatch, hangs):
+    blocked = threading.Event()
+
+    def write(_):
+        if hangs:
+            blocked.wait()
+        raise RuntimeError("unavailable")
+
+    monkeypatch.setattr(watchdog_module, "written_aside", write)
+    monkeypatch.setattr(watchdog_module, "_WRITING_SECONDS", 0.2)
+    watchdog, ended, event = watched
+    watchdog.took(0.01)
+    watchdog.expect("step 7")
+    assert event.wait(10) and len(ended) == 1
+    blocked.set()
 
 
 def test_what_is_long_by_nature_and_what_is_in_time_goes_on(watched):

@@ -57,12 +57,13 @@ def _build(job: Job, piece: _Piece) -> None:
         embeddings.append(part.embeddings)
         rows = np.unique(np.linspace(0, len(part), each, endpoint=False, dtype=int))[: len(part)]
         queries += [part.queries_by_image[rows], part.queries_by_text[rows]]
-    vectors = np.concatenate(embeddings)
+    vectors, asked = np.concatenate(embeddings), np.concatenate(queries)
+    asked = asked[np.linspace(0, len(asked), min(len(asked), config.recall_queries), endpoint=False, dtype=int)]
     build_shard(
         vectors,
         piece.places[0].first + np.arange(len(vectors)),
         job.path(BANK_FOLDER, shard_folder(piece.number)),
         config=config,
-        sample_queries=np.concatenate(queries),  # recall for what it will be asked
+        sample_queries=asked,  # recall for what it will be asked, by documents of all parts
     )
     report(len(vectors))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from cm3leon_jax.data.sources.images import FITS
 from cm3leon_jax.retrieval.memory_bank import MemoryBankConfig
@@ -26,6 +27,17 @@ class PrepareConfig:
     bank_memory_gib: float = 0.0  # of a worker, for the memory bank, which is searched piece by piece; 0: all of it
     num_sentinels: int = 512  # of the joint vocabulary
     vocabulary_multiple_of: int = 128  # rows of the embedding table are padded to a multiple of this
+
+    @property
+    def of_the_work(self) -> dict[str, float]:
+        """The fields that say how it is done, or when to stop, and change nothing in the documents: unfinished work may
+        be continued with others."""
+        return {name: getattr(self, name) for name in ("max_bad_share", "shards_per_search", "bank_memory_gib")}
+
+    @property
+    def of_the_result(self) -> dict[str, Any]:
+        """The other fields."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in self.of_the_work}
 
     def __post_init__(self) -> None:
         if self.fit not in FITS:

@@ -14,7 +14,7 @@ import numpy as np
 
 from cm3leon_jax.data.prepare.counting import report
 from cm3leon_jax.data.prepare.job import Job
-from cm3leon_jax.data.prepare.likeness import differing_bits
+from cm3leon_jax.data.prepare.likeness import NO_HASH, differing_bits
 from cm3leon_jax.data.prepare.parts import Documents, part_sizes, read_documents, read_labels
 from cm3leon_jax.data.prepare.reasons import NEARLY, SAME, SAME_ID
 from cm3leon_jax.data.prepare.workers import guarded, import_beam, run
@@ -126,7 +126,7 @@ def _alike(bits: int, group: tuple[int, Iterable[_Claim]]) -> Iterator[tuple[_Wh
             yield claim.place, SAME.format(id=first_of[claim.digest])
             continue
         near = np.flatnonzero(differing_bits(hashes[number], hashes[np.array(stays, int)]) <= bits)
-        if len(near):
+        if len(near) and (hashes[number] != NO_HASH).any():
             yield claim.place, NEARLY.format(id=claims[stays[near[0]]].id)
             continue
         first_of[claim.digest] = claim.id

@@ -95,7 +95,8 @@ class Job:
         """Opens source and models."""
         found = _Opened(self)
         shards = [(shard.name, shard.fingerprint) for shard in found.shards]
-        inputs = fingerprint(FORMAT, shards, found.models.fingerprints, dataclasses.asdict(self.settings))
+        settings = dataclasses.asdict(self.settings) | {"prepare": self.settings.prepare.of_the_result}
+        inputs = fingerprint(FORMAT, shards, found.models.fingerprints, settings)
         job = dataclasses.replace(self, inputs=inputs)
         _LAST.clear()
         _LAST[job.work, inputs] = found

@@ -13,7 +13,7 @@ _GRID = 16  # of the difference hash: 16 x 16 bits
 _LEVELS = 2  # of 256, by which a neighbour must be brighter: flat areas give zeros, whatever the noise of a codec
 
 
-NO_HASH = np.zeros(_GRID * _GRID // 8, np.uint8)  # of an image that is not there
+NO_HASH = np.zeros(_GRID * _GRID // 8, np.uint8)  # of nothing to compare: no image, or one without any structure
 
 
 def digest(pairs: Iterable[tuple[str, np.ndarray]]) -> int:

@@ -141,6 +141,8 @@ def _run_models(inputs: list[_Input], models: Models, query_drop: float, seed: i
     """Of the tokens and patches of the queries for neighbours a share `query_drop` is dropped."""
     retriever = models.retriever
     captions, images = [item.caption for item in inputs], [item.pairs[0][1] for item in inputs]
+    # Only an image with a caption may be nearly another: of other documents the first image says too little.
+    hashed = [image if len(item.pairs) == 1 else None for item, image in zip(inputs, images, strict=True)]
 
     def by_text(*drop: Any) -> np.ndarray:
         return _embedded(retriever.embed_texts, captions, retriever.dim, *drop)
@@ -153,7 +155,7 @@ def _run_models(inputs: list[_Input], models: Models, query_drop: float, seed: i
         ids=[item.id for item in inputs],
         digests=np.array([item.digest for item in inputs], np.uint64),
         caption_keys=np.array([item.caption_key for item in inputs], np.uint64),
-        image_hashes=np.stack([NO_HASH if image is None else difference_hash(image) for image in images]),
+        image_hashes=np.stack([NO_HASH if image is None else difference_hash(image) for image in hashed]),
     )
     documents = Documents(
         records=_records(inputs, models, texts_embedded, images_embedded),

@@ -54,6 +54,7 @@ def documents_source(pattern: str, held_out: HeldOut) -> FileSource:
         settings=None,
         hint='a line needs "parts", each {"text": …} or {"image": …}',
         splits=DOCUMENT_SPLITS,
+        images_apart=True,
     )
 
 

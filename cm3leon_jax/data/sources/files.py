@@ -19,7 +19,7 @@ from cm3leon_jax.data.sources.entries import (
 )
 from cm3leon_jax.data.sources.example import SourceExample, require_split
 from cm3leon_jax.data.splits import SPLITS
-from cm3leon_jax.runtime.files import file_state, fingerprint
+from cm3leon_jax.runtime.files import file_state, fingerprint, is_remote
 from cm3leon_jax.runtime.progress import progress
 
 
@@ -36,6 +36,7 @@ class FileSource:
     settings: Any  # what entries depend on besides the files, JSON-able
     hint: str  # what to do where no entry can be used
     splits: tuple[str, ...] = SPLITS
+    images_apart: bool = False  # as files of their own, which change when the files above do not
 
     def split(self, name: str) -> EntrySplit:
         require_split(self, name)
@@ -74,8 +75,11 @@ class FileShard:
 
     @property
     def fingerprint(self) -> str:
-        held_out = dataclasses.asdict(self.source.held_out)
-        return fingerprint(file_state(self.source.files[self.number]), self.source.settings, held_out)
+        held_out, path = dataclasses.asdict(self.source.held_out), self.source.files[self.number]
+        found = [file_state(path), self.source.settings, held_out]
+        if self.source.images_apart and not is_remote(path):  # asking an object store for each would take hours
+            found.append(EntrySplit(list(self.source.entries(self.number)), self.source.store).fingerprint)
+        return fingerprint(*found)
 
     def examples(self) -> Iterator[tuple[str, Callable[[], SourceExample]]]:
         splits = self.source.held_out.split(self.source.entries(self.number))

@@ -79,7 +79,7 @@ class SeveralSources:
 
 
 class _Joined:
-    """Splits one behind the other."""
+    """Splits one behind the other. Without weights all of their examples are one share."""
 
     def __init__(self, parts: Sequence[SourceSplit]):
         self._parts = parts
@@ -104,8 +104,9 @@ class SeveralSplit(_Joined):
     def __init__(self, parts: dict[int, SourceSplit], weights: Sequence[float | None]):
         super().__init__(list(parts.values()))
         self._numbers = list(parts)
+        self.is_weighed = None not in weights
         ranges = [range(end - len(part), end) for end, part in zip(self._ends, self._parts, strict=True)]
-        if None in weights:
+        if not self.is_weighed:
             self.shares = [Share(range(len(self)), len(self))]
         else:
             self.shares = [Share(each, weight or 0.0) for each, weight in zip(ranges, weights, strict=True) if each]
@@ -119,10 +120,13 @@ class SeveralSplit(_Joined):
         return _numbered(self._numbers[part], functools.partial(self._parts[part].__getitem__, place))
 
 
-def documents_of(source: Source, split: str) -> SourceSplit:
-    """All documents of a split, of whatever kind: what tokenizers are trained on."""
-    kinds = [source.split(name) for kind in KINDS if (name := split_name(split, kind)) in source.splits]
-    return kinds[0] if len(kinds) == 1 else JoinedSplit(kinds)
+def documents_of(source: Source, split: str, kinds: Sequence[str] = KINDS) -> SourceSplit:
+    """The documents of a split that are of these kinds, what tokenizers are trained on. `UserError`: there are none."""
+    names = [name for kind in kinds if (name := split_name(split, kind)) in source.splits]
+    found = [source.split(name) for name in names]
+    if not any(map(len, found)):
+        raise UserError(f"{source.name} has no documents that are {' or '.join(names or [split])}; add some")
+    return found[0] if len(found) == 1 else JoinedSplit(found)
 
 
 class JoinedSplit(_Joined):
@@ -130,6 +134,9 @@ class JoinedSplit(_Joined):
 
     def __init__(self, parts: Sequence[SourceSplit]):
         super().__init__(parts)
+        if not any(isinstance(part, SeveralSplit) and part.is_weighed for part in parts):
+            self.shares = [Share(range(len(self)), len(self))]
+            return
         firsts = [end - len(part) for part, end in zip(parts, self._ends, strict=True)]
         self.shares = [
             Share(range(first + share.range.start, first + share.range.stop), share.weight)

@@ -49,6 +49,8 @@ def train(
     Fine-tuning (runs/sft.gin): FinetuningConfig.folders name prepared instructions to train on. Held-out loss is that
     of each task's answers, and with --prepared of these documents as well."""
     import dataclasses
+    import itertools
+    import math
 
     import jax
 
@@ -60,13 +62,16 @@ def train(
     from cm3leon_jax.data.tasks import pretraining_mixture
     from cm3leon_jax.model.decoder import Params
     from cm3leon_jax.model.folder import load_initial_params, whole
-    from cm3leon_jax.model.partitioning import local_partitioning
+    from cm3leon_jax.model.partitioning import Partitioning, local_partitioning, make_mesh
     from cm3leon_jax.runtime import hosts
     from cm3leon_jax.runtime.files import Path, as_path
+    from cm3leon_jax.sampling.generate import check_length
     from cm3leon_jax.sampling.pictures import write_picture_grid
     from cm3leon_jax.sampling.pipeline import Generator
+    from cm3leon_jax.sampling.prompts import text_to_image
     from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
     from cm3leon_jax.tokenizers.text import TextTokenizer
+    from cm3leon_jax.training.step import accumulated_parts
     from cm3leon_jax.training.train import TrainingConfig, train_decoder
 
     text, image = TextTokenizer.load(text_tokenizer), ImageTokenizer.load(image_tokenizer)
@@ -84,7 +89,18 @@ def train(
     training = TrainingConfig(optimizer=optimizer, step=step, mesh=mesh, rules=rules, hardware=hardware, seed=seed)
     initial_params = load_initial_params(init_from, model, vocabulary) if init_from else None
     held_out = data.split("validation") if data else ()
-    captions = [held_out[index].caption for index in range(min(sample_captions, len(held_out)))]
+
+    def fits(caption: str) -> bool:
+        """Whether the model holds the caption with its picture, so that it can be drawn from."""
+        try:
+            prompt = text_to_image(text.encode(caption), [], image_tokens=image.tokens_per_image, vocabulary=vocabulary)
+            check_length(prompt, vocabulary, model)
+        except UserError:
+            return False
+        return True
+
+    every = (held_out[index].caption for index in range(len(held_out)))
+    captions = list(itertools.islice(filter(fits, every), sample_captions))
 
     if profile_steps:
         loop = dataclasses.replace(loop, profile_steps=profile_steps)
@@ -93,7 +109,8 @@ def train(
         params = jax.tree.map(whole, params)
         if not hosts.is_first():
             return {}
-        alone = local_partitioning()  # while the other processes wait
+        # While the other processes wait. Split over the devices as far as that goes: a copy for each may not fit.
+        alone = local_partitioning(MeshConfig(tensor=math.gcd(model.num_heads, jax.local_device_count())))
         generator = Generator(model, vocabulary, params, text, image, partitioning=alone)
         pictures = generator.text_to_image(captions, sampling=sampling)
         path = as_path(directory) / "samples" / f"step_{step:07d}.png"
@@ -102,9 +119,12 @@ def train(
 
     def work() -> None:
         share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+        # So many rows at once as training works through: more might not fit.
+        shards = Partitioning(make_mesh(mesh), rules).batch_shards
+        rows = stream.batch_size // accumulated_parts(stream.batch_size, shards, step)
         batching = Batching(
             length=stream.length,
-            batch_size=stream.batch_size,
+            batch_size=math.lcm(rows, jax.process_count()),
             limit=evaluation_documents,
             position_rule=model.position_rule,
             **share,

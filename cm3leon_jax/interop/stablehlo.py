@@ -60,8 +60,9 @@ def write_sampler(
     """Writes the program, the weights and a description of its inputs into an existing folder. Raises `UserError`."""
     if sampling.rule == MIXED:
         raise UserError("a compiled sampler has one rule; choose one with --gin.SamplingConfig.rule=…")
-    # Retrieved documents stand before `query_position`, and an image may begin at the next multiple of the stride.
-    longest = max(shape.prompt_tokens, config.query_position) + max(config.position_stride - 1, 0)
+    # All of the prompt may be the query's text, which begins at `query_position`, and an image may begin at the next
+    # multiple of the stride.
+    longest = config.query_position + shape.prompt_tokens + max(config.position_stride - 1, 0)
     if longest + image_tokens > config.max_length:
         raise UserError(
             f"prompts of {shape.prompt_tokens} tokens and images of {image_tokens} can take {longest + image_tokens} "

@@ -128,14 +128,8 @@ class TrainingLoop:
                     # Waits for the step, so it is done only here: steps between overlap with input.
                     follower.catch_up()
                     logger.trained(step, metrics)
-                if last or (config.evaluate_every and step % config.evaluate_every == 0):
-                    follower.catch_up()
-                    watchdog.expect(f"the evaluation at step {step}", long=True)
-                    pictures = (self.on_step(step, state) if self.on_step is not None else None) or {}
-                    values = self.evaluate(state, step) if self.evaluate is not None else {}
-                    logger.evaluated(step, values, pictures)
-                    unusual = True
                 stop = termination.requested(step)
+                # Before the evaluation: where that fails, the steps are not lost.
                 if last or stop or step % config.checkpoint_every == 0:
                     follower.catch_up()
                     if not plateau.reached:
@@ -143,6 +137,13 @@ class TrainingLoop:
                         arguments = restart.to_save(step, position, plateau, config)
                         checkpoints.save(step, state, config=self.saved_config, **arguments)
                         unusual = True
+                if last or (config.evaluate_every and step % config.evaluate_every == 0):
+                    follower.catch_up()
+                    watchdog.expect(f"the evaluation at step {step}", long=True)
+                    pictures = (self.on_step(step, state) if self.on_step is not None else None) or {}
+                    values = self.evaluate(state, step) if self.evaluate is not None else {}
+                    logger.evaluated(step, values, pictures)
+                    unusual = True
                 if stop and not last:
                     raise StartAgain(f"stopped at step {step} with its state saved; the same command continues")
         return state

@@ -197,18 +197,7 @@ class Engine:
 
     def check(self, prompt: Prompt) -> None:
         """Raises `UserError` where the model does not hold the prompt and what it asks for."""
-        try:
-            length = max(
-                int(positions(template, self.vocabulary, self.config.position_rule)[start + prompt.steps - 1]) + 1
-                for template, start in zip(prompt.templates, prompt.start, strict=True)
-            )
-        except SequenceError as error:
-            raise UserError(str(error)) from None
-        if length > self.config.max_length:
-            raise UserError(
-                f"this with what it asks for takes {length} positions and the model holds {self.config.max_length}; "
-                "retrieve fewer documents, shorten the text or ask for less"
-            )
+        check_length(prompt, self.vocabulary, self.config)
 
     def _put(self, batch: Batch) -> Any:
         """Host arrays that every process holds whole -> arrays split over the batch axes of the mesh."""
@@ -242,3 +231,19 @@ def generate(
     """In one call: an `Engine`, and what it draws: prompts[0]'s `samples` results first, then prompts[1]'s, …"""
     engine = Engine(params, config, vocabulary, precision=precision, batch_size=batch_size, partitioning=partitioning)
     return [one for each in engine.draw(prompts, sampling, samples=samples, label=label) for one in each]
+
+
+def check_length(prompt: Prompt, vocabulary: Vocabulary, config: DecoderConfig) -> None:
+    """Raises `UserError` where a model does not hold the prompt and what it asks for."""
+    try:
+        length = max(
+            int(positions(template, vocabulary, config.position_rule)[start + prompt.steps - 1]) + 1
+            for template, start in zip(prompt.templates, prompt.start, strict=True)
+        )
+    except SequenceError as error:
+        raise UserError(str(error)) from None
+    if length > config.max_length:
+        raise UserError(
+            f"this with what it asks for takes {length} positions and the model holds {config.max_length}; retrieve "
+            "fewer documents, shorten the text or ask for less"
+        )

@@ -152,7 +152,9 @@ def answer_logprobs(
 def _positions(question: Question, vocabulary: Vocabulary, config: DecoderConfig) -> np.ndarray:
     """Of what stands before the hole and of the longest candidate behind it; they are the same for shorter ones."""
     longest = max(question.candidates, key=len)
+    # A <break> that ends the hole tells which document it is in.
+    ids = np.concatenate([question.before, longest, [question.end]])
     try:
-        return positions(np.concatenate([question.before, longest]), vocabulary, config.position_rule)
+        return positions(ids, vocabulary, config.position_rule)[:-1]
     except SequenceError as error:
         raise UserError(str(error)) from None

@@ -52,10 +52,12 @@ class Draft:
 class Prompt:
     """Templates, int32 [length], one a stream: that with everything given first, that with the least last. They draw
     and are forced at the same steps, counted from the first draw. `documents`: how many, of the last, were asked for.
+    `reads_break`: whether a `<break>` is forced during the steps.
     """
 
     templates: tuple[np.ndarray, ...]
     documents: int = 1
+    reads_break: bool = False
 
     @property
     def conditional(self) -> np.ndarray:
@@ -88,6 +90,8 @@ class Prompt:
     @functools.cached_property
     def draws(self) -> str:
         """`IMAGE`, `TEXT` or `BOTH`. With the former two no `<break>` is read during the steps."""
+        if self.reads_break:
+            return BOTH
         drawn = set(self.plan[self.plan < 0].tolist())
         return IMAGE if drawn == {DRAW} else TEXT if drawn == {DRAW_SPAN} else BOTH
 
@@ -221,7 +225,8 @@ def compose(
     if less is None:
         texts, images = (set(range(first, 2 * len(drafts), 2)) for first in (0, 1))
         less = (texts if (ids == DRAW).any() else images,)
-    return Prompt(tuple(_template(ids, spans, hidden, vocabulary) for hidden in ((), *less)), len(drafts))
+    prompt = Prompt(tuple(_template(ids, spans, hidden, vocabulary) for hidden in ((), *less)), len(drafts))
+    return dataclasses.replace(prompt, reads_break=bool((prompt.plan == vocabulary.break_id).any()))
 
 
 def hidden_spans(hidden: np.ndarray, start: int) -> list[Span]:

@@ -165,8 +165,6 @@ class RequestReader:
             kinds = (int, float) if isinstance(default, float) else type(default)
             if not isinstance(value, kinds) or isinstance(value, bool) or value != value:
                 raise UserError(f"sampling.{name} is {_short(value)}; it is like {default!r}")
-        if not 0 <= wanted.get("seed", 0) < 2**32:
-            raise UserError(f"sampling.seed is {wanted['seed']}; it is a number from 0 to 2^32 - 1")
         return dataclasses.replace(self.sampling, **wanted)
 
 

@@ -22,6 +22,8 @@ from cm3leon_jax.sampling.thresholds import kth_largest, smallest_set
 MIXED = "mixed"
 IMPLEMENTATIONS = ("auto", "xla")
 _NO_NUMBERS = ("rule", "implementation", "seed")  # of the settings
+_LARGEST = 3e38  # that float32 holds
+_SMALLEST_TEMPERATURE = 1e-6  # logits divided by it are still finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +52,16 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         if self.rule not in (*RULES, MIXED):
             raise UserError(f"unknown sampling rule {self.rule!r}; choose one of {', '.join((*RULES, MIXED))}")
+        for name, value in self.settings().items():
+            if not abs(value) <= _LARGEST:
+                raise UserError(f"sampling {name} is {str(value)[:20]}; it must be a number that float32 holds")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"sampling seed is {str(self.seed)[:20]}; it is a number from 0 to 2^32 - 1")
         for name in ("temperature", "expert_temperature", "amateur_temperature", "score_temperature"):
-            if not getattr(self, name) > 0:
+            if not getattr(self, name) >= _SMALLEST_TEMPERATURE:
                 raise UserError(
-                    f"sampling {name} is {getattr(self, name)}; it must be above 0 (rule 'greedy' is the limit)"
+                    f"sampling {name} is {getattr(self, name)}; it must be {_SMALLEST_TEMPERATURE:g} or more (rule "
+                    "'greedy' is the limit)"
                 )
         for name in ("top_p", "cdk_alpha"):
             if not 0 < getattr(self, name) <= 1:

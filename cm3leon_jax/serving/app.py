@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import json
 import pathlib
 from collections.abc import AsyncIterator, Callable
@@ -155,7 +154,7 @@ def read_data_url(url: str, resolution: int) -> np.ndarray:
             raise UnreadableImage("it is no data URL")
         decoded = decode_image(base64.b64decode(data, validate=True), most_pixels=_MOST_PIXELS, formats=_FORMATS)
         return fit_image(decoded, resolution)
-    except (UnreadableImage, binascii.Error) as error:
+    except (UnreadableImage, ValueError) as error:  # of base64, too
         raise UserError(f"the picture cannot be used ({error}); upload a PNG, JPEG or WebP file") from None
 
 

@@ -55,7 +55,10 @@ def orthogonalized(matrices_NxIxO: jax.Array) -> jax.Array:
 
     The iteration X <- X (aI + bA + cA²), A = XᵀX, is run on the smaller Gram matrix alone, and X is multiplied once.
     """
-    return jnp.stack([_orthogonalized(matrix) for matrix in matrices_NxIxO])
+    # In bfloat16, which TPUs multiply in by default, rounding makes eigenvalues of the Gram matrix negative, and the
+    # iteration makes those grow.
+    with jax.default_matmul_precision("highest"):
+        return jnp.stack([_orthogonalized(matrix) for matrix in matrices_NxIxO])
 
 
 def _orthogonalized(matrix: jax.Array) -> jax.Array:

@@ -41,6 +41,9 @@ class StepConfig:
     def __post_init__(self) -> None:
         if self.gradient_dtype not in ("float32", "bfloat16"):
             raise UserError(f"StepConfig.gradient_dtype is {self.gradient_dtype!r}; choose float32 or bfloat16")
+        for name, least in (("per_device_batch_size", 0), ("z_loss", 0), ("loss_chunk", 1)):
+            if not getattr(self, name) >= least:
+                raise UserError(f"StepConfig.{name} is {getattr(self, name)}; it must be at least {least}")
 
 
 def loss_sums(

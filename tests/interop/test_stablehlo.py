@@ -51,7 +51,7 @@ def test_positions_that_are_not_counted_from_0(tmp_path, models, capsys):
     assert export(models, tmp_path / "sampler", counted) == 0
     assert "positions are not counted from 0" in capsys.readouterr().out
     assert export(models, tmp_path / "long", counted, "--prompt_tokens=26") == 2
-    assert "can take 49 positions" in capsys.readouterr().err
+    assert "can take 57 positions" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])

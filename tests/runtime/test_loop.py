@@ -111,6 +111,24 @@ def test_evaluation_and_on_step_run_when_due(tmp_path):
     assert all(row["train/double"] == 2 * row["train/loss"] for row in rows if "train/loss" in row)
 
 
+def test_an_evaluation_that_fails_loses_no_steps(tmp_path):
+    def fail(state, step):
+        raise UserError("too large")
+
+    loop = TrainingLoop(
+        config=LoopConfig(steps=8, evaluate_every=4, checkpoint_every=4),
+        train_step=lambda state, batch: ({"sum": state["sum"] + batch}, {"loss": state["sum"]}),
+        make_batches=batches_by_step(lambda step: np.float32(step)),
+        directory=tmp_path,
+        label="toy",
+        saved_config={},
+        evaluate=fail,
+    )
+    with pytest.raises(UserError, match="too large"):
+        loop.run({"sum": jnp.zeros(())})
+    assert Checkpoints(tmp_path).latest_step() == 4
+
+
 def initial():
     return {"step": jnp.zeros((), jnp.int32)}
 

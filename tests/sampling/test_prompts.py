@@ -125,6 +125,12 @@ def test_holes_that_nothing_follows_are_drawn_where_they_stand():
     assert prompt.parse(early, VOCABULARY) == [Document([7], CODES[:3]), Document([], CODES[3:])]
 
 
+def test_pictures_one_behind_the_other_read_a_break_between_them():
+    whole = np.full(3, HIDDEN)
+    prompt = compose([Draft([[7]], whole), Draft([], whole)], vocabulary=VOCABULARY)
+    assert prompt.plan.tolist() == [*[DRAW] * 3, BREAK, BREAK, *[DRAW] * 3] and prompt.draws == BOTH
+
+
 def test_holes_that_something_follows_are_drawn_at_the_end():
     drafts = [Draft([[7], TextHole(2), [8]], np.array([4, HIDDEN, 5]))]
     prompt = compose(drafts, vocabulary=VOCABULARY)

@@ -69,7 +69,7 @@ def test_each_kind():
         ({"prompt": "cat", "sampling": {"top_p": float("nan")}}, "sampling.top_p is nan"),
         ({"prompt": "cat", "sampling": {"top_p": 2.0}}, "must lie in"),
         ({"prompt": "cat", "sampling": {"rule": "magic"}}, "unknown sampling rule"),
-        ({"prompt": "cat", "sampling": {"seed": -1}}, "sampling.seed is -1"),
+        ({"prompt": "cat", "sampling": {"seed": -1}}, "sampling seed is -1"),
         ({"instruction": " ", "image": "picture"}, "instruction is empty"),
         ({"task": "vqaa"}, "unknown task 'vqaa'"),
         ({"task": 3}, "task is a text"),

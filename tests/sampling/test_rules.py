@@ -131,8 +131,11 @@ def test_mixed_is_half_guided_and_half_cdk():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"rule": "nucleus"}, {"temperature": 0.0}, {"top_p": 1.5}, {"cdk_alpha": 0.0}, {"cdk_k": 0}]
-)
+    "wrong",
+    [{"rule": "nucleus"}, {"temperature": 0.0}, {"top_p": 1.5}, {"cdk_alpha": 0.0}, {"cdk_k": 0}, {"seed": -1},
+     {"seed": 2**32}, {"temperature": 1e-300}, {"temperature": 10**400}, {"guidance_scale": float("inf")},
+     {"guidance_scale": float("nan")}],
+)  # fmt: skip
 def test_settings_that_make_no_sense_are_the_users_error(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
         SamplingConfig(**wrong)

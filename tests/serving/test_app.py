@@ -186,6 +186,8 @@ POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\
         ({"image": "/etc/passwd"}, 400, "no data URL"),
         ({"image": "https://example.com/a.png"}, 400, "no data URL"),
         ({"image": "data:image/png;base64,!!!"}, 400, "cannot be used"),
+        ({"image": "data:image/png;base64,\u00e9"}, 400, "cannot be used"),
+        ({"prompt": "cat", "sampling": {"temperature": 10**400}}, 400, "a number that float32 holds"),
         ({"image": data_url(b"")}, 400, "empty"),
         ({"image": data_url(b"<svg/>", "PNG")}, 400, "not an image"),
         ({"image": data_url(POSTSCRIPT, "PNG")}, 400, "not an image"),

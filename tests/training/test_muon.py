@@ -23,6 +23,12 @@ def test_singular_vectors_stay_and_singular_values_come_near_one(shape):
         assert np.diag(inner).min() > 0.6 and np.diag(inner).max() < 1.3
 
 
+def test_products_are_of_float32_on_every_device():
+    """TPUs multiply in bfloat16 unless told otherwise, in which the iteration blows up."""
+    program = str(jax.make_jaxpr(orthogonalized)(np.zeros((1, 4, 4), np.float32)))
+    assert program.count("dot_general[") == program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") > 10
+
+
 def test_embeddings_stay_with_adamw_and_matrices_move_evenly(config):
     params = init_params(config, jax.random.key(0))
     gradients = jax.tree.map(lambda p: jax.random.normal(jax.random.key(1), p.shape), params)

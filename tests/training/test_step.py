@@ -164,6 +164,12 @@ def _only(batch, chosen):
     return batch | {"weights": batch["weights"] * chosen(batch["targets"])}
 
 
+@pytest.mark.parametrize("wrong", [{"loss_chunk": 0}, {"per_device_batch_size": -1}, {"z_loss": -1.0}])
+def test_settings_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        StepConfig(**wrong)
+
+
 def test_a_vocabulary_that_does_not_fit_is_refused(config, optimizer_config, partitioning):
     larger = Vocabulary(text_size=100, image_size=24, num_sentinels=4, multiple_of=64)
     with pytest.raises(UserError, match="vocab_size"):

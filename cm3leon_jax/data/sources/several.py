@@ -84,6 +84,7 @@ class _Joined:
     def __init__(self, parts: Sequence[SourceSplit]):
         self._parts = parts
         self._ends = list(itertools.accumulate(map(len, parts)))
+        self.shares = [Share(range(len(self)), len(self))]
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -106,9 +107,7 @@ class SeveralSplit(_Joined):
         self._numbers = list(parts)
         self.is_weighed = None not in weights
         ranges = [range(end - len(part), end) for end, part in zip(self._ends, self._parts, strict=True)]
-        if not self.is_weighed:
-            self.shares = [Share(range(len(self)), len(self))]
-        else:
+        if self.is_weighed:
             self.shares = [Share(each, weight or 0.0) for each, weight in zip(ranges, weights, strict=True) if each]
 
     @property
@@ -130,20 +129,18 @@ def documents_of(source: Source, split: str, kinds: Sequence[str] = KINDS) -> So
 
 
 class JoinedSplit(_Joined):
-    """Splits one behind the other."""
+    """Splits of a source, one behind the other, with the weights that their own parts have."""
 
     def __init__(self, parts: Sequence[SourceSplit]):
         super().__init__(parts)
-        if not any(isinstance(part, SeveralSplit) and part.is_weighed for part in parts):
-            self.shares = [Share(range(len(self)), len(self))]
-            return
-        firsts = [end - len(part) for part, end in zip(parts, self._ends, strict=True)]
-        self.shares = [
-            Share(range(first + share.range.start, first + share.range.stop), share.weight)
-            for first, part in zip(firsts, parts, strict=True)
-            for share in shares_of(part)
-            if share.range
-        ]
+        if any(isinstance(part, SeveralSplit) and part.is_weighed for part in parts):
+            firsts = [end - len(part) for part, end in zip(parts, self._ends, strict=True)]
+            self.shares = [
+                Share(range(first + share.range.start, first + share.range.stop), share.weight)
+                for first, part in zip(firsts, parts, strict=True)
+                for share in shares_of(part)
+                if share.range
+            ]
 
     @property
     def fingerprint(self) -> str:

@@ -24,6 +24,7 @@ COMMANDS = {
     "prepare": Command("prepare:prepare", "images and captions -> tokenized, embedded, indexed documents"),
     "inspect": Command("inspect:inspect", "pages about training sequences, documents and memory banks"),
     "train": Command("train:train", "pretrain or fine-tune the decoder; the gin files say which", many_processes=True),
+    "speed": Command("speed:speed", "time a run's training steps on this machine, without its data", scope="train"),
     "plan": Command(
         "plan:plan", "compile a run for a TPU slice that is not there: does it fit, how fast", scope="train"
     ),

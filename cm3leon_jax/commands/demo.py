@@ -6,10 +6,15 @@ import os
 import pathlib
 import platform
 import sys
-from typing import NamedTuple
+import time
+from typing import Any, NamedTuple
 
+from cm3leon_jax.commands.demo_clock import Clock, DemoBudget
 from cm3leon_jax.evaluation.results import FINE_TUNING
 from cm3leon_jax.runtime.child import run_child
+from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.runtime.processor import processor
+from cm3leon_jax.runtime.progress import WholeRun, minutes
 
 
 class Stage(NamedTuple):
@@ -39,13 +44,18 @@ SFT_STAGES = (
     Stage("train", "sft", "Fine-tuning the decoder on them", True),
     Stage("evaluate", "scene_tasks", "Asking for every task on held-out scenes, and scoring the answers", True),
 )
-SFT_GIN = "runs/demo_sft.gin"  # behind the gin files that the demo was given
+SFT_GIN = "runs/demo_sft.gin"  # after the gin files that the demo was given
+SPEED_FILE = "speed.json"
 
 
-def demo(directory: str = "runs/demo", sft: bool = False) -> None:
+def demo(budget: DemoBudget, directory: str = "runs/demo", sft: bool = False, quick: bool = False) -> None:
     """The complete recipe on the embedded data; ends with DIRECTORY/report.html. Started again, it continues.
 
-    With --sft the decoder is then fine-tuned on nine tasks, from edits of pictures to questions about them."""
+    With --sft the decoder is then fine-tuned on nine tasks, from edits of pictures to questions about them. With
+    runs/demo_quick.gin everything is smaller, which --quick says in the report."""
+    if quick and sft:
+        raise UserError("the quick demo has no fine-tuning; leave out --sft or --quick")
+
     from cm3leon_jax.commands.stage import STAGE_FILE, commit
     from cm3leon_jax.evaluation.report import RESULTS_FILE, write_report
     from cm3leon_jax.evaluation.results import assemble_results
@@ -55,27 +65,45 @@ def demo(directory: str = "runs/demo", sft: bool = False) -> None:
     run = pathlib.Path(directory)
     given = _gin_arguments()
     stages = STAGES + (SFT_STAGES if sft else ())
-    records = {}
+    seconds, peak_memory = {}, 0.0
+    speed = _speed(run, given)
+    clock = Clock(budget, speed["compute_dtype"], speed["step_seconds"])
+    seconds["speed"] = speed["seconds"]
     for number, stage in enumerate(stages, start=1):
         arguments = [*given, "--gin_file", SFT_GIN] if stage.of_fine_tuning else given
+        after = [later.command for later in stages[number:] if not later.of_fine_tuning]
+        whole = WholeRun(
+            "demo",
+            time.time(),
+            0.0 if stage.of_fine_tuning else clock.seconds(stage.command, seconds),
+            clock.seconds_of_all(after, seconds),
+        )
+        left = "" if stage.of_fine_tuning else f" ({minutes(whole.seconds_left())} left in all)"
         command = f"cm3leon {' '.join([stage.command, *arguments])}"
-        print(f"\n[{number}/{len(stages)}] {stage.title}\n$ {command}", flush=True)
-        run_child([sys.executable, "-m", "cm3leon_jax", stage.command, *arguments], f"`cm3leon {stage.command}`")
+        print(f"\n[{number}/{len(stages)}] {stage.title}{left}\n$ {command}", flush=True)
+        run_child(
+            [sys.executable, "-m", "cm3leon_jax", stage.command, *arguments],
+            f"`cm3leon {stage.command}`",
+            {} if stage.of_fine_tuning else whole.variable(),
+        )
         record = read_json(run / stage.folder / STAGE_FILE, what="stage record", make_with=f"cm3leon {stage.command}")
-        records[stage.name] = record
+        seconds[stage.name] = record["seconds"]
+        peak_memory = max(peak_memory, record["peak_memory_gib"])
     results_path = run / RESULTS_FILE
     measured = read_json(run / "evaluation" / RESULTS_FILE, what="results", make_with="cm3leon evaluate")
     results = assemble_results(
         measured,
         {
-            "seconds": {name: record["seconds"] for name, record in records.items()},
-            "peak_memory_gib": max(record["peak_memory_gib"] for record in records.values()),
+            "seconds": seconds,
+            "peak_memory_gib": peak_memory,
             "commit": commit(),
             "details": {
+                "quick": quick,
                 "machine": {
-                    "processor": f"{os.cpu_count()} cores, {platform.machine()}",
+                    "processor": f"{os.cpu_count()} cores, {processor().model}",
+                    "compute dtype": speed["compute_dtype"],
                     "python": platform.python_version(),
-                }
+                },
             },
         },
     )
@@ -85,6 +113,23 @@ def demo(directory: str = "runs/demo", sft: bool = False) -> None:
     if sft:
         places["fine-tuned model"] = run / "sft" / "model"
     print(f"\n{summary_table(results, {name: str(path) for name, path in places.items()})}", flush=True)
+
+
+def _speed(run: pathlib.Path, given: list[str]) -> dict[str, Any]:
+    """What `cm3leon speed` measures here, and how long that takes. Measured once for a run."""
+    from cm3leon_jax.runtime.files import read_json, write_json
+
+    path = run / SPEED_FILE
+    if not path.exists():
+        print(f"Timing the decoder's training step\n$ cm3leon {' '.join(['speed', *given])}", flush=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        started, aside = time.perf_counter(), path.with_suffix(".new.json")
+        command = [sys.executable, "-m", "cm3leon_jax", "speed", *given, "--json", str(aside)]
+        run_child(command, "`cm3leon speed`")
+        measured = read_json(aside, what="speed", make_with="cm3leon speed")
+        write_json(path, measured | {"seconds": time.perf_counter() - started})
+        aside.unlink()
+    return read_json(path, what="speed", make_with="cm3leon speed")
 
 
 def _gin_arguments() -> list[str]:

@@ -76,7 +76,12 @@ def _refuse_other_settings(record: dict, command: str, settings: dict, directory
     if record["command"] != command:
         raise UserError(f"{directory} holds the result of `cm3leon {record['command']}`; choose another folder")
     flat_old, flat_new = flat(record["settings"]), flat(settings)
-    changed = sorted(name for name in flat_old | flat_new if flat_old.get(name) != flat_new.get(name))
+    changed = sorted(
+        name
+        for name in flat_old | flat_new
+        # The dtype of a run is its checkpoint's (`runtime/compute_dtype.py`).
+        if flat_old.get(name) != flat_new.get(name) and not name.endswith(".compute_dtype")
+    )
     if changed:
         first = changed[0]
         raise UserError(

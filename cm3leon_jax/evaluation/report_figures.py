@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cm3leon_jax.evaluation.results import GOALS, NOT_MEASURED, Goal, duration, percent, ratio, unsteered_share
+from cm3leon_jax.evaluation.results import (
+    GOALS,
+    NOT_MEASURED,
+    Goal,
+    duration,
+    percent,
+    ratio,
+    run_note,
+    unsteered_share,
+)
 from cm3leon_jax.pages.pieces import command, section, text
 
 
@@ -21,7 +30,14 @@ def goals_section(results: Mapping) -> str:
     else:
         lead = ""
     words = f'<ul class="words">{words}</ul>' if words else ""
-    return section("goals", "Goals and what was reached", "", f'<div class="tiles">{tiles}</div>', _lead(lead), words)
+    return section(
+        "goals",
+        "Goals and what was reached",
+        run_note(results),
+        f'<div class="tiles">{tiles}</div>',
+        _lead(lead),
+        words,
+    )
 
 
 def time_section(results: Mapping) -> str:

@@ -99,6 +99,13 @@ def gigabytes(value: float) -> str:
     return f"{math.ceil(value * 10 - 1e-9) / 10:.1f} GB"
 
 
+def run_note(results: Mapping) -> str:
+    """What a reader must know of the run before its figures; empty for a full one."""
+    if not results["details"].get("quick"):
+        return ""
+    return "A quick run: much less data and training than the demo's, so lower figures. The goals are the full demo's."
+
+
 def ratio(value: float | None, ceiling: float | None) -> float | None:
     return None if value is None or not ceiling else value / ceiling
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cm3leon_jax.evaluation.results import GOALS, NOT_MEASURED, RULE_NAMES, RULES, duration, percent, ratio
+from cm3leon_jax.evaluation.results import GOALS, NOT_MEASURED, RULE_NAMES, RULES, duration, percent, ratio, run_note
 
 _STATE = {True: "reached", False: "MISSED", None: "not measured"}
 
@@ -17,6 +17,8 @@ def summary_table(results: Mapping, places: Mapping[str, str] | None = None) -> 
         shown = NOT_MEASURED if value is None else goal.show(value)
         rows.append((goal.title, shown, goal.target_text(), _STATE[goal.reached(results)]))
     blocks = [_aligned(rows, rule_after_first=True)]
+    if note := run_note(results):
+        blocks.insert(0, note)
 
     ceiling = results["text_to_image"]["ceiling"]
     shares = []

@@ -134,7 +134,7 @@ def draw_images(
     partitioning: Partitioning,
 ) -> tuple[jax.Array, jax.Array]:
     """The sampling loop for whole images -> codes int32 [B, T] and their log-probabilities float32 [B]."""
-    config = sampling_config(config)
+    config = sampling_config(config, partitioning.platform)
     rows, streams = inputs["lengths"].shape
     batch: Batch = dict(inputs)
     batch["template"] = jnp.full((rows, streams, image_tokens), DRAW, jnp.int32)

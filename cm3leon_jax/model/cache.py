@@ -21,6 +21,7 @@ from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.decoder import Params, embed, run_layers
 from cm3leon_jax.model.int8 import Int8
 from cm3leon_jax.model.partitioning import UNPARTITIONED, Partitioning
+from cm3leon_jax.runtime.compute_dtype import Use
 
 # keys, values: [N, B, H, slots, K], as one array when layers are scanned and as a list of layers when unrolled (then
 # each layer's buffer is updated in place), or that as Int8 with a scale for each slot; lengths: int32 [B]; prompt,
@@ -48,7 +49,8 @@ def init_cache(
     """
     shape = (batch, config.num_heads, length, config.head_dim)
     scales_shape = (batch, config.num_heads, 1, length)  # slots last: an axis of one number is padded to 128 on TPUs
-    dtype = dtype or ("float32" if partitioning.platform == "cpu" else config.compute_dtype)
+    platform = partitioning.platform
+    dtype = dtype or ("float32" if platform == "cpu" else config.computing_in(Use.SAMPLING, platform).compute_dtype)
 
     def empty(leading: tuple[int, ...], *axes: str | None) -> Any:
         def zeros(shape: tuple[int, ...], dtype: str) -> jax.Array:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax.numpy as jnp
-
 from cm3leon_jax.documents import PositionRule
 from cm3leon_jax.model.remat import POLICIES
+from cm3leon_jax.runtime.compute_dtype import AUTO, Use, check_compute_dtype, fastest
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.vocabulary import CM3LEON
 
 _CHOICES = {
     "activation": ("gelu", "relu"),
-    "compute_dtype": ("bfloat16", "float32"),
     "stack": ("scan", "unroll"),
     "remat": POLICIES,
     "attention": ("auto", "xla", "cudnn", "splash", "splash_library", "reference"),
@@ -38,7 +36,9 @@ class DecoderConfig:
     norm_epsilon: float = 1e-5
     init_std: float = 0.006  # of every matrix, before the cut at ±3 std; small widths learn faster with ~1/√d_model
     position_init_std: float = 0.0002
-    compute_dtype: str = "bfloat16"  # of activations and matrix products; weights, softmax and loss are float32
+    # Of activations and matrix products; weights, softmax and loss are float32. "auto": the faster one of the platform,
+    # for training and for sampling (`runtime/compute_dtype.py`).
+    compute_dtype: str = "auto"
     stack: str = "scan"  # "scan": one layer is compiled and looped over; "unroll": faster where the model is small
     remat: str = "none"  # what the backward pass computes again; the policies are in model/remat.py
     attention: str = "auto"  # "auto": by platform; see model/attention.py
@@ -47,6 +47,7 @@ class DecoderConfig:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise UserError(f"DecoderConfig.{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}")
+        check_compute_dtype(self)
         for name in ("vocab_size", "num_layers", "d_model", "num_heads", "max_length"):
             if getattr(self, name) < 1:
                 raise UserError(f"DecoderConfig.{name} is {getattr(self, name)}; it must be at least 1")
@@ -65,10 +66,11 @@ class DecoderConfig:
     def position_rule(self) -> PositionRule:
         return PositionRule(self.position_stride, self.query_position)
 
-    @property
-    def dtype(self) -> jnp.dtype:
-        """The compute dtype."""
-        return jnp.dtype(self.compute_dtype)
+    def computing_in(self, use: Use, platform: str) -> DecoderConfig:
+        """The same with a definite compute dtype, the one for training or sampling on a platform where it is "auto"."""
+        if self.compute_dtype != AUTO:
+            return self
+        return dataclasses.replace(self, compute_dtype=fastest(use, platform))
 
 
 def non_embedding_parameters(config: DecoderConfig) -> int:

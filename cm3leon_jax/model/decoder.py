@@ -20,6 +20,7 @@ from cm3leon_jax.model.int8 import Int8
 from cm3leon_jax.model.layers import Embedding, Layers, layer_norm
 from cm3leon_jax.model.partitioning import UNPARTITIONED, Partitioning
 from cm3leon_jax.model.remat import named, rematerialized
+from cm3leon_jax.runtime.compute_dtype import Use
 
 Params = dict[str, Any]  # nested; the leaves are arrays, or whatever a function says that it maps them to
 
@@ -70,10 +71,11 @@ def embed(
     config: DecoderConfig,
     partitioning: Partitioning = UNPARTITIONED,
 ) -> jax.Array:
-    """Token and position embeddings, [B, L, D] in the compute dtype."""
+    """Token and position embeddings, [B, L, D] in the compute dtype, which is that of all layers."""
+    dtype = config.computing_in(Use.DECODER_TRAINING, partitioning.platform).compute_dtype
     with jax.named_scope("embedding"):
         embedding = bind(_abstract(config).embedding, params["embedding"])
-        return embedding(tokens_BxL, positions_BxL, config.dtype, partitioning)
+        return embedding(tokens_BxL, positions_BxL, dtype, partitioning)
 
 
 def run_layers(
@@ -149,18 +151,16 @@ def hidden_states(
     return run_layers(params, x_BxLxD, attend, None, config=config, partitioning=partitioning)[0]
 
 
-def logits(
-    params: Params, hidden: jax.Array, *, config: DecoderConfig, rows: tuple[int, int] | None = None
-) -> jax.Array:
+def logits(params: Params, hidden: jax.Array, *, rows: tuple[int, int] | None = None) -> jax.Array:
     """Hidden states […, D] -> float32 logits […, V]; with `rows=(start, stop)` of those vocabulary ids alone."""
     table_VxD = params["embedding"]["tokens"]
     if rows is not None:
         table_VxD = table_VxD[rows[0] : rows[1]]
     with jax.named_scope("logits"):
         if isinstance(table_VxD, Int8):
-            return _products_with_rows(hidden, table_VxD.data, config) * table_VxD.scales[:, 0]
-        return _products_with_rows(hidden, table_VxD, config)
+            return _products_with_rows(hidden, table_VxD.data) * table_VxD.scales[:, 0]
+        return _products_with_rows(hidden, table_VxD)
 
 
-def _products_with_rows(hidden: jax.Array, table_VxD: jax.Array, config: DecoderConfig) -> jax.Array:
-    return jnp.einsum("...d,vd->...v", hidden, table_VxD.astype(config.dtype), preferred_element_type=jnp.float32)
+def _products_with_rows(hidden: jax.Array, table_VxD: jax.Array) -> jax.Array:
+    return jnp.einsum("...d,vd->...v", hidden, table_VxD.astype(hidden.dtype), preferred_element_type=jnp.float32)

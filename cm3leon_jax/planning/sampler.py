@@ -42,7 +42,7 @@ class PlannedSampler:
     @property
     def decoder(self) -> DecoderConfig:
         """The model as the sampling program has it."""
-        return sampling_config(self.model)
+        return sampling_config(self.model, "tpu")
 
 
 def compile_sampler(run: PlannedSampler, slice_: Slice) -> CompiledProgram:
@@ -153,8 +153,8 @@ def _plan(run: PlannedSampler, slice_: Slice, program: CompiledProgram) -> dict[
         "tensor": run.tensor,
         "rows": run.rows,
         "prompt": run.prompt + run.text,
-        "weights": run.precision.weights_dtype(run.model),
-        "cache": run.precision.cache_dtype or run.model.compute_dtype,
+        "weights": run.precision.weights_dtype(run.decoder),
+        "cache": run.precision.cache_dtype or run.decoder.compute_dtype,
         "steps": run.steps,
         "rule": run.rule,
         "hbm_bytes_per_chip": program.peak_bytes,

@@ -25,7 +25,7 @@ class Logger:
 
     def __init__(self, writer: Writer, *, label: str, start: int, end: int, goodput: Goodput, rates: Rates | None):
         self._writer, self._goodput, self._rates = writer, goodput, rates
-        self._bar = progress(label=label, total=end, unit="steps", start=start)
+        self._bar = progress(label=label, total=end, unit="steps", start=start, all_work=True)
         self._step, self._time = start, time.perf_counter()
 
     def trained(self, step: int, metrics: Mapping[str, jax.Array]) -> None:

@@ -80,9 +80,9 @@ class Engine:
                 f"the model has {config.vocab_size} vocabulary rows and the tokenizers make {vocabulary.size}; "
                 "use the tokenizers that the model was trained with"
             )
-        self.config, self.vocabulary, self.precision = sampling_config(config), vocabulary, precision
-        self.batch_size = batch_size
         self.partitioning = partitioning or Partitioning(make_mesh(MeshConfig()))
+        self.config = sampling_config(config, self.partitioning.platform)
+        self.vocabulary, self.precision, self.batch_size = vocabulary, precision, batch_size
         self._params = sampling_params(params, config=self.config, precision=precision, partitioning=self.partitioning)
 
     def with_params(self, params: Params) -> Engine:

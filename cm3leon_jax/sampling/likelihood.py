@@ -139,7 +139,7 @@ def answer_logprobs(
 
     def logprob(step: tuple[jax.Array, jax.Array]) -> jax.Array:
         hidden_BxD, target_B = step
-        logits_BxV = decoder.logits(params, hidden_BxD, config=config)
+        logits_BxV = decoder.logits(params, hidden_BxD)
         hit_B = jnp.take_along_axis(logits_BxV, target_B[:, None], axis=1)[:, 0]
         return hit_B - jax.nn.logsumexp(logits_BxV, axis=1)
 

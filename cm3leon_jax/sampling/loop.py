@@ -130,7 +130,7 @@ def advance(
         keys = step_keys(keys_B, places_B)
 
         def of_kind(kind: str) -> tuple[jax.Array, jax.Array]:
-            logits_SxBxV = decoder.logits(heads[kind], hidden_SxBxD, config=config)
+            logits_SxBxV = decoder.logits(heads[kind], hidden_SxBxD)
             if kind == TEXT:
                 logits_SxBxV = _without_other_ends(logits_SxBxV, asked_B)
             index_B, log_p_B = draw_rows(logits_SxBxV, keys)

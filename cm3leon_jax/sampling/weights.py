@@ -13,6 +13,7 @@ from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.decoder import Params, abstract_params, logical_axes
 from cm3leon_jax.model.int8 import Int8
 from cm3leon_jax.model.partitioning import UNPARTITIONED, Partitioning
+from cm3leon_jax.runtime.compute_dtype import Use
 from cm3leon_jax.runtime.errors import UserError
 
 WEIGHT_DTYPES = ("float32", "bfloat16", "int8")
@@ -45,10 +46,12 @@ class PrecisionConfig:
 AS_COMPUTED = PrecisionConfig()
 
 
-def sampling_config(config: DecoderConfig) -> DecoderConfig:
-    """The decoder as it is drawn from: its layers one by one. A loop over stacked ones would copy the weights and the
-    cache of each layer out of the stack in every step, which takes about as long as the step itself."""
-    return dataclasses.replace(config, stack="unroll")
+def sampling_config(config: DecoderConfig, platform: str) -> DecoderConfig:
+    """The decoder as it is sampled from on a platform: its layers one by one, and a definite compute dtype.
+
+    A loop over stacked layers would copy the weights and the cache of each layer out of the stack in every step, which
+    takes about as long as the step itself."""
+    return dataclasses.replace(config.computing_in(Use.SAMPLING, platform), stack="unroll")
 
 
 def sampling_params(

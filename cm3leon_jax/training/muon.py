@@ -68,9 +68,9 @@ def _orthogonalized(matrix: jax.Array) -> jax.Array:
     matrix = matrix / (jnp.linalg.norm(matrix) + 1e-7)
     gram = matrix.T @ matrix
     identity = jnp.eye(len(gram))
-    product = identity
-    for _ in range(ITERATIONS):
+    product = factor = a * identity + b * gram + c * (gram @ gram)
+    for _ in range(ITERATIONS - 1):
+        gram = factor @ gram @ factor
         factor = a * identity + b * gram + c * (gram @ gram)
         product = product @ factor
-        gram = factor @ gram @ factor
     return matrix @ product

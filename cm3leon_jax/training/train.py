@@ -16,6 +16,7 @@ from cm3leon_jax.model.partitioning import AxisRules, MeshConfig, Partitioning, 
 from cm3leon_jax.planning.chips import parse_slice
 from cm3leon_jax.runtime import hosts
 from cm3leon_jax.runtime.batches import MakeBatches
+from cm3leon_jax.runtime.compute_dtype import Use, training_dtype
 from cm3leon_jax.runtime.devices import put_batch
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, as_path, check_writable, write_json
@@ -36,6 +37,8 @@ from cm3leon_jax.training.step import (
 )
 from cm3leon_jax.training.throughput import throughput
 from cm3leon_jax.vocabulary import Vocabulary
+
+LABEL = "decoder"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +79,10 @@ def train_decoder(
     _check_slice(training.hardware)
     directory = as_path(directory)
     check_writable(directory / "training")
+    dtype = training_dtype(
+        config.compute_dtype, Use.DECODER_TRAINING, directory=directory / "training", part="decoder", label=LABEL
+    )
+    saved, config = config, dataclasses.replace(config, compute_dtype=dtype)
     partitioning = Partitioning(make_mesh(training.mesh), training.rules)
     # What cannot work is said before anything is compiled. A position is all that leads to a batch: this one is made
     # once more when its turn comes.
@@ -125,13 +132,13 @@ def train_decoder(
         ),
         make_batches=placed,
         directory=directory / "training",
-        label="decoder",
+        label=LABEL,
         saved_config={"decoder": dataclasses.asdict(config), "vocabulary": dataclasses.asdict(vocabulary)},
         evaluate=on_evaluation if evaluation else None,
         on_step=None if on_step is None else lambda step, state: on_step(step, state["params"]),
         rates=rates,
     ).run(state)
-    save_decoder(directory / "model", config, vocabulary, state["params"])
+    save_decoder(directory / "model", saved, vocabulary, state["params"])
     summary: dict[str, float] = {"steps": loop.steps, "parameters": parameter_count(config)}
     if evaluation:
         summary |= last_evaluation or on_evaluation(state, loop.steps)

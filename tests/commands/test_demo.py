@@ -90,7 +90,7 @@ def test_killed_in_the_middle_it_continues(demo, tmp_path):
     results = json.loads((tmp_path / "runs/demo/results.json").read_text())
     assert set(results["text_to_image"]) == {"plain", "top_p", "guided", "cdk", "ceiling"}
     seconds = results["seconds"]
-    assert len(seconds) == 11 and min(seconds.values()) > 0
+    assert len(seconds) == 12 and min(seconds.values()) > 0
     assert seconds["total"] == pytest.approx(sum(seconds.values()) - seconds["total"])
     scores = json.loads((tmp_path / "runs/demo/scene_tasks/scores.json").read_text())
     assert len(scores["tasks"]) == 9 and set(scores["text_to_image"]) == {"before", "after"}

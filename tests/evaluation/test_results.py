@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from cm3leon_jax.evaluation.report_figures import goals_section
 from cm3leon_jax.evaluation.results import (
     GOALS,
     SCHEMA,
@@ -96,3 +97,10 @@ def test_the_table_says_what_was_reached_and_missed():
     assert "reached" in lines["Text to image"]
     assert "runs/demo/report.html" in table
     assert "5 min 50 s" in table
+
+
+def test_a_quick_run_says_so_before_its_figures():
+    quick = assemble_results(FULL, {"details": {"quick": True}})
+    assert summary_table(quick).startswith("A quick run")
+    assert "A quick run" in goals_section(quick)
+    assert "quick" not in summary_table(assemble_results(FULL)) + goals_section(assemble_results(FULL))

@@ -55,7 +55,7 @@ def test_from_pretrained_gives_our_logits_and_our_greedy_continuation(tmp_path, 
     opt, torch = opt_of(tmp_path / "opt")
 
     tokens = np.random.default_rng(1).integers(0, VOCABULARY.size, (2, 20))
-    forward = jax.jit(lambda ids: logits(params, hidden_states(params, ids, config=config), config=config))
+    forward = jax.jit(lambda ids: logits(params, hidden_states(params, ids, config=config)))
     with torch.no_grad():
         theirs = opt(torch.from_numpy(tokens)).logits.numpy()
     np.testing.assert_allclose(forward(tokens), theirs, atol=1e-4)

@@ -15,7 +15,7 @@ from cm3leon_jax.runtime.model_folder import flatten
 @functools.partial(jax.jit, static_argnames="config")
 def all_logits(params, tokens, config, positions=None, segments=None):
     hidden = hidden_states(params, tokens, config=config, positions_BxL=positions, segments_BxL=segments)
-    return logits(params, hidden, config=config)
+    return logits(params, hidden)
 
 
 def tokens_of(config, rows=3, length=20):
@@ -99,8 +99,8 @@ def test_qk_norm_bounds_the_scores(config, params):
 
 def test_some_rows_of_the_vocabulary_alone(config, params):
     hidden = jax.random.normal(jax.random.key(4), (3, config.d_model))
-    some = logits(params, hidden, config=config, rows=(10, 30))
-    np.testing.assert_allclose(some, logits(params, hidden, config=config)[..., 10:30], atol=1e-6)
+    some = logits(params, hidden, rows=(10, 30))
+    np.testing.assert_allclose(some, logits(params, hidden)[..., 10:30], atol=1e-6)
 
 
 def test_bfloat16_stays_near_float32(config, params):

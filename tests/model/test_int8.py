@@ -43,7 +43,7 @@ def test_a_decoder_of_int8_weights_gives_nearly_its_logits(scanned, params):
     @functools.partial(jax.jit, static_argnames="precision")
     def found(precision):
         rounded = sampling_params(params, config=scanned, precision=precision)
-        return logits(rounded, hidden_states(rounded, tokens, config=scanned), config=scanned)
+        return logits(rounded, hidden_states(rounded, tokens, config=scanned))
 
     exact, rounded = found(PrecisionConfig()), found(PrecisionConfig(weights="int8"))
     error = np.abs(exact - rounded).max() / np.abs(exact).max()

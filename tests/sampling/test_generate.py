@@ -55,7 +55,7 @@ def whole_forward_pass(params, config, vocabulary):
     @jax.jit
     def last_logits(params, tokens, places, lengths):
         hidden = decoder.hidden_states(params, tokens, config=config, positions_BxL=places)
-        return decoder.logits(params, hidden[np.arange(3), lengths - 1], config=config)
+        return decoder.logits(params, hidden[np.arange(3), lengths - 1])
 
     def forward(sequences):
         padded, places = np.zeros((2, 3, config.max_length), np.int32)

@@ -38,7 +38,7 @@ def slow(prompt, answer, end, config):
     where = positions(ids, VOCABULARY, config.position_rule)[:-1]
     params = random_params()
     hidden = hidden_states(params, ids[None, :-1], config=config, positions_BxL=where[None])
-    rows = jax.nn.log_softmax(logits(params, hidden, config=config))[0]
+    rows = jax.nn.log_softmax(logits(params, hidden))[0]
     return sum(float(rows[place, ids[place + 1]]) for place in range(len(before) - 1, len(ids) - 1))
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import jax
@@ -66,6 +67,18 @@ def test_a_finished_run_started_again_changes_nothing(config, vocabulary, traini
     )
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(again), jax.device_get(params))
     assert (directory / "evaluation.json").read_text() == evaluation
+
+
+def test_a_run_goes_on_in_the_dtype_that_it_began_in(config, vocabulary, training, batch_of_step, tmp_path, capsys):
+    def run(compute_dtype, steps):
+        model = dataclasses.replace(config, compute_dtype=compute_dtype)
+        train_decoder(model, vocabulary, training, LoopConfig(steps=steps), batches_by_step(batch_of_step), tmp_path)
+        return capsys.readouterr().out, load_decoder(tmp_path / "model")[0].compute_dtype
+
+    for begun, steps in (("float32", 1), ("bfloat16", 3)):  # one of them is not this processor's
+        assert f"computes in {begun}" in run(begun, steps)[0]
+        said, kept = run("auto", steps + 1)
+        assert f"computes in {begun}, as its last checkpoint" in said and kept == "auto"
 
 
 def test_fine_tuning_starts_from_the_given_parameters(config, vocabulary, training, batch_of_step, finished, tmp_path):

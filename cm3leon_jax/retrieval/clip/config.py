@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from cm3leon_jax.runtime.compute_dtype import AUTO, check_compute_dtype
 from cm3leon_jax.runtime.errors import UserError
 
 
@@ -28,7 +29,9 @@ class ClipConfig:
     image_std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
     mlp_ratio: int = 4  # hidden units of the MLP for each unit of width
     activation: str = "quick_gelu"  # of the MLP; OpenAI's weights were trained with it, most of open_clip's with "gelu"
-    compute_dtype: str = "float32"  # or "bfloat16"; weights, softmax and loss are float32 anyway
+    # Of products; weights, softmax and loss are float32. "auto": in training the faster one of the platform
+    # (`runtime/compute_dtype.py`), afterwards float32, so that a document has the same embedding everywhere.
+    compute_dtype: str = "auto"
 
     def __post_init__(self) -> None:
         if self.image_resolution % self.patch_size:
@@ -39,8 +42,12 @@ class ClipConfig:
             raise UserError(f"context_length {self.context_length} has no room for a token and its eos; use 2 or more")
         if self.activation not in ("quick_gelu", "gelu"):
             raise UserError(f"a retriever with activation {self.activation!r}; use 'quick_gelu' or 'gelu'")
-        if self.compute_dtype not in ("float32", "bfloat16"):
-            raise UserError(f"compute_dtype {self.compute_dtype!r}; use 'float32' or 'bfloat16'")
+        check_compute_dtype(self)
+
+    @property
+    def dtype(self) -> str:
+        """The compute dtype of a retriever that is not in training."""
+        return "float32" if self.compute_dtype == AUTO else self.compute_dtype
 
     @property
     def num_patches(self) -> int:

@@ -35,7 +35,7 @@ class Block(nnx.Module):
     """Pre-LayerNorm transformer block with biases."""
 
     def __init__(self, width: int, heads: int, config: ClipConfig, *, rngs: nnx.Rngs):
-        dtype = jnp.dtype(config.compute_dtype)
+        dtype = jnp.dtype(config.dtype)
 
         def linear(inputs: int, outputs: int) -> nnx.Linear:
             return nnx.Linear(inputs, outputs, dtype=dtype, rngs=rngs)
@@ -84,7 +84,7 @@ class TextEncoder(nnx.Module):
     """A causal transformer; the output at the last token, the eos, is the text's embedding."""
 
     def __init__(self, config: ClipConfig, *, rngs: nnx.Rngs):
-        width, dtype = config.text_width, jnp.dtype(config.compute_dtype)
+        width, dtype = config.text_width, jnp.dtype(config.dtype)
         self.tokens = nnx.Param(jnp.zeros((config.vocab_size, width)))
         self.positions = nnx.Param(jnp.zeros((config.context_length, width)))
         self.stack = Stack(width, config.text_heads, config.text_layers, config, rngs=rngs)
@@ -106,7 +106,7 @@ class ImageEncoder(nnx.Module):
     """A vision transformer; the output at the class token is the image's embedding."""
 
     def __init__(self, config: ClipConfig, *, rngs: nnx.Rngs):
-        width, dtype = config.image_width, jnp.dtype(config.compute_dtype)
+        width, dtype = config.image_width, jnp.dtype(config.dtype)
         self.config = config
         self.patches = nnx.Linear(3 * config.patch_size**2, width, use_bias=False, dtype=dtype, rngs=rngs)
         self.class_token = nnx.Param(jnp.zeros(width))

@@ -20,6 +20,7 @@ from cm3leon_jax.retrieval.clip.inputs import resize, tokenize
 from cm3leon_jax.retrieval.clip.recall import cross_modal_recall
 from cm3leon_jax.retrieval.clip.retriever import Retriever, normalized
 from cm3leon_jax.runtime.batches import batches_by_step
+from cm3leon_jax.runtime.compute_dtype import Use, training_dtype
 from cm3leon_jax.runtime.devices import batch_sharded, data_mesh, put_batch, replicated
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, as_path, write_json
@@ -28,6 +29,7 @@ from cm3leon_jax.runtime.settings import LoopConfig
 from cm3leon_jax.tokenizers.text import TextTokenizer
 
 Pairs = tuple[np.ndarray, Sequence[str]]  # images uint8 [N, H, W, 3] and their captions [N]
+LABEL = "retriever"
 _UNDECAYED = ("bias", "scale", "logit_scale", "class_token")
 
 
@@ -47,6 +49,10 @@ def train_retriever(
     """
     directory = as_path(directory)
     config = dataclasses.replace(config, vocab_size=text_tokenizer.size)
+    dtype = training_dtype(
+        config.compute_dtype, Use.ENCODER_TRAINING, directory=directory / "training", part="model", label=LABEL
+    )
+    trained = dataclasses.replace(config, compute_dtype=dtype)
     mesh = data_mesh()
 
     def batch(step: int) -> dict:
@@ -65,13 +71,13 @@ def train_retriever(
 
     state = TrainingLoop(
         config=loop,
-        train_step=make_train_step(config, training_config, loop.steps, mesh),
+        train_step=make_train_step(trained, training_config, loop.steps, mesh),
         make_batches=batches_by_step(batch),
         directory=directory / "training",
-        label="retriever",
-        saved_config={"model": dataclasses.asdict(config), "training": dataclasses.asdict(training_config)},
+        label=LABEL,
+        saved_config={"model": dataclasses.asdict(trained), "training": dataclasses.asdict(training_config)},
         evaluate=evaluate,
-    ).run(init_state(config, training_config, loop.steps, mesh))
+    ).run(init_state(trained, training_config, loop.steps, mesh))
     if jax.process_index() == 0:
         Retriever(config, jax.device_get(state["params"]), text_tokenizer).save(directory / "model")
     if jax.process_count() > 1:

@@ -61,7 +61,7 @@ class Encoder(nnx.Module):
     """Images [B, R, R, 3] in [-1, 1] -> [B, rows, columns, latent_channels]."""
 
     def __init__(self, config: ImageTokenizerConfig, *, rngs: nnx.Rngs):
-        dtype, channels = jnp.dtype(config.compute_dtype), config.level_channels
+        dtype, channels = jnp.dtype(config.dtype), config.level_channels
         self.conv_in = conv(3 * config.patch_size**2, config.channels, dtype=dtype, rngs=rngs)
         levels, inputs = [], config.channels
         for index, (outputs, width) in enumerate(zip(channels, config.level_widths, strict=True)):
@@ -91,7 +91,7 @@ class Decoder(nnx.Module):
     """[B, rows, columns, latent_channels] -> images [B, R, R, 3], float32, around [-1, 1]."""
 
     def __init__(self, config: ImageTokenizerConfig, *, rngs: nnx.Rngs):
-        dtype, channels = jnp.dtype(config.compute_dtype), config.level_channels
+        dtype, channels = jnp.dtype(config.dtype), config.level_channels
         inputs = channels[-1]
         self.conv_in = conv(config.latent_channels, inputs, dtype=dtype, rngs=rngs)
         self.mid = Middle(inputs, groups=config.norm_groups, dtype=dtype, rngs=rngs)
@@ -130,7 +130,7 @@ class VQGAN(nnx.Module):
     """Encoder, 1x1 convolution, codebook, 1x1 convolution, decoder."""
 
     def __init__(self, config: ImageTokenizerConfig, *, rngs: nnx.Rngs):
-        pointwise = functools.partial(conv, kernel=1, dtype=jnp.dtype(config.compute_dtype), rngs=rngs)
+        pointwise = functools.partial(conv, kernel=1, dtype=jnp.dtype(config.dtype), rngs=rngs)
         self.encoder = Encoder(config, rngs=rngs)
         self.quant_conv = pointwise(config.latent_channels, config.code_dim)
         self.quantize = Quantizer(config.num_codes, config.code_dim)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from cm3leon_jax.runtime.compute_dtype import AUTO, check_compute_dtype
 from cm3leon_jax.runtime.errors import UserError
 
 
@@ -23,11 +24,12 @@ class ImageTokenizerConfig:
     latent_channels: int = 256  # between the encoder or decoder and the 1x1 convolutions around the codebook
     code_dim: int = 256  # length of a code's vector
     num_codes: int = 8192
-    compute_dtype: str = "float32"  # or "bfloat16": convolutions and attention; norms and the codebook are float32
+    # Of convolutions and attention; norms and the codebook are float32. "auto": in training the faster one of the
+    # platform (`runtime/compute_dtype.py`), afterwards float32, so that an image has the same codes everywhere.
+    compute_dtype: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.compute_dtype not in ("float32", "bfloat16"):
-            raise UserError(f"compute_dtype is {self.compute_dtype!r}; name 'float32' or 'bfloat16'")
+        check_compute_dtype(self)
         if self.resolution % self.reduction:
             raise UserError(
                 f"resolution {self.resolution} is not a multiple of {self.reduction} (patch_size x 2^(levels - 1)); "
@@ -36,6 +38,11 @@ class ImageTokenizerConfig:
         uneven = [width for width in self.level_channels if self.norm_groups and width % self.norm_groups]
         if uneven:
             raise UserError(f"{uneven[0]} channels do not divide into {self.norm_groups} groups; lower norm_groups")
+
+    @property
+    def dtype(self) -> str:
+        """The compute dtype of a tokenizer that is not in training."""
+        return "float32" if self.compute_dtype == AUTO else self.compute_dtype
 
     @property
     def level_channels(self) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from PIL import Image
 
 from cm3leon_jax.runtime.batches import batches_by_step
+from cm3leon_jax.runtime.compute_dtype import Use, training_dtype
 from cm3leon_jax.runtime.devices import batch_sharded, data_mesh, put_batch, replicated
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, as_path, write_json, written_aside
@@ -25,6 +26,7 @@ from cm3leon_jax.tokenizers.image.evaluation import evaluate_image_tokenizer, re
 from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer, untrained
 from cm3leon_jax.tokenizers.image.training import State, Trainer
 
+LABEL = "image tokenizer"
 SHOWN_IMAGES = 32
 
 
@@ -47,7 +49,11 @@ def train_image_tokenizer(
     mesh = data_mesh()
     if training.batch_size % mesh.size:
         raise UserError(f"batch_size {training.batch_size} is not a multiple of the {mesh.size} devices; change it")
-    trainer = Trainer(config, training, loop.steps)
+    dtype = training_dtype(
+        config.compute_dtype, Use.ENCODER_TRAINING, directory=directory / "training", part="model", label=LABEL
+    )
+    trained = dataclasses.replace(config, compute_dtype=dtype)
+    trainer = Trainer(trained, training, loop.steps)
     tokenizer = untrained(config)
 
     def evaluate(state: dict, _: int) -> dict[str, float]:
@@ -63,8 +69,8 @@ def train_image_tokenizer(
         train_step=_compiled_step(trainer, mesh),
         make_batches=batches_by_step(lambda step: (step, batch_of_step(step))),
         directory=directory / "training",
-        label="image tokenizer",
-        saved_config={"model": dataclasses.asdict(config), "training": dataclasses.asdict(training)},
+        label=LABEL,
+        saved_config={"model": dataclasses.asdict(trained), "training": dataclasses.asdict(training)},
         evaluate=evaluate if loop.evaluate_every else None,
         on_step=draw if loop.evaluate_every else None,
     ).run(jax.device_put(_initial_state(trainer, batch_of_step), replicated(mesh)))

@@ -38,16 +38,14 @@ def export_hugging_face(tokenizer: ImageTokenizer, directory: Path) -> None:
 
 
 def _refuse_what_has_no_counterpart(config: ImageTokenizerConfig) -> None:
-    for name, due, way in (
-        ("patch_size", 1, "train a tokenizer with it"),
-        ("norm_groups", NORM_GROUPS, "train a tokenizer with it"),
+    for name, value, due, way in (
+        ("patch_size", config.patch_size, 1, "train a tokenizer with it"),
+        ("norm_groups", config.norm_groups, NORM_GROUPS, "train a tokenizer with it"),
         # The same weights, but codes computed otherwise would not be those that a model was trained on.
-        ("compute_dtype", "float32", "set it in the tokenizer's config.json, which changes some codes"),
+        ("compute_dtype", config.dtype, "float32", "set it in the tokenizer's config.json, which changes some codes"),
     ):
-        if getattr(config, name) != due:
-            raise UserError(
-                f"{name} is {getattr(config, name)!r}, and Hugging Face's ChameleonVQVAE knows only {due!r}; {way}"
-            )
+        if value != due:
+            raise UserError(f"{name} is {value!r}, and Hugging Face's ChameleonVQVAE knows only {due!r}; {way}")
 
 
 def _hugging_face_config(config: ImageTokenizerConfig) -> dict:

@@ -14,6 +14,7 @@ import pathlib
 import platform
 
 from cm3leon_jax.runtime.errors import UserError
+from cm3leon_jax.runtime.processor import processor
 
 SETTING = "CM3LEON_COMPILATION_CACHE"
 LIMIT_BYTES = 2 * 1024**3
@@ -65,11 +66,9 @@ def _local_folder(named: str) -> pathlib.Path | None:
 def _processor() -> str:
     """Names the processor's kind. JAX's key does not hold it, and a program for the CPU that was compiled on another
     kind, in a home that machines share, would be loaded and die of an illegal instruction."""
-    information = pathlib.Path("/proc/cpuinfo")
-    first = information.read_text().split("\n\n")[0] if information.exists() else platform.processor()
-    kept = ("model name", "flags", "Features", "CPU")
-    lines = [line for line in first.splitlines() if line.startswith(kept)] or [first]
-    return f"{platform.machine()}-{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:12]}"
+    found = processor()
+    key = "\n".join((found.model, *found.flags))
+    return f"{platform.machine()}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
 def trim(root: pathlib.Path, limit_bytes: int = LIMIT_BYTES) -> None:

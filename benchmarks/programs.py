@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import platform
 import shutil
 import subprocess
 from typing import Any
 
 from case import Case
 from worker import Worker
+
+from cm3leon_jax.runtime.processor import processor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +23,10 @@ class Program:
     environment: dict[str, str]
     prepared: bool = False
 
-    def start(self, name: str) -> Worker:
-        return Worker(name, self.target, self.settings, self.environment, prepared=self.prepared)
+    def start(self, name: str, limit_seconds: float) -> Worker:
+        return Worker(
+            name, self.target, self.settings, self.environment, prepared=self.prepared, limit_seconds=limit_seconds
+        )
 
 
 def our_programs(case: Case, device: str, attention: str, profile: str) -> dict[str, Program]:
@@ -79,10 +82,9 @@ def _full_width_products(scratch: pathlib.Path) -> dict[str, str]:
 
     MKL asks a function of its own whether the processor is Intel's. A library that answers yes is loaded before it.
     """
-    information = pathlib.Path("/proc/cpuinfo")
-    text = information.read_text() if platform.system() == "Linux" and information.exists() else ""
+    found = processor()
     compiler = shutil.which("cc") or shutil.which("gcc")
-    if "AuthenticAMD" not in text or "avx512f" not in text or compiler is None:
+    if found.vendor != "AuthenticAMD" or "avx512f" not in found.flags or compiler is None:
         return {}
     source, library = scratch / "full_width.c", scratch / "full_width.so"
     if not library.exists():

@@ -43,6 +43,7 @@ class OurSampler:
         started = time.perf_counter()
         draw(0)
         self.about: dict[str, Any] = {
+            "dtype": config.compute_dtype,
             "first_call_seconds": round(time.perf_counter() - started, 2),
             "devices": f"{jax.device_count()} {jax.devices()[0].device_kind}",
             "version": f"jax {jax.__version__}",

@@ -65,6 +65,7 @@ class TorchSampler:
         if codes.shape != (case.rows, case.image_tokens) or not (codes >= 0).all() & (codes < ids["image_codes"]).all():
             raise RuntimeError(f"not {case.rows} images: {codes.shape}")
         self.about: dict[str, Any] = {
+            "dtype": str(model.dtype).removeprefix("torch."),
             "first_call_seconds": round(time.perf_counter() - started, 2),
             "version": f"torch {torch.__version__}, transformers {transformers.__version__}",
         }

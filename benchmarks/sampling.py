@@ -6,7 +6,8 @@
 A decoder of random weights is made, and exported for the peer. All programs draw `--rows` images at once by the same
 rule, guidance with top-p; on a CPU they take turns, `--rounds` rounds, every other in reverse order, and ratios of
 speeds are medians over the rounds of each round's ratio. The limit is what reading the weights and the cache once a
-token takes at the memory's speed, measured in the same run. Progress goes to stderr.
+token takes at the memory's speed, measured in the same run. A program that is not ready in `--limit_seconds` is left
+out: `unavailable` says why, and the peer is the fastest without `peers_missing`. Progress goes to stderr.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ import sys
 import tempfile
 from typing import Any
 
+from machine import describe_machine
 from programs import Program, jax_environment
+from rounds import Measured, add_arguments, measure, missing
 from sampling_case import SIZES, SamplingCase
-from train_step import Rounds, measure, started
 
 from cm3leon_jax.cli import main as cm3leon
 from cm3leon_jax.model.config import DecoderConfig, non_embedding_parameters
@@ -38,31 +40,21 @@ def main() -> None:
     case = SIZES[arguments.size]
     if arguments.rows:
         case = dataclasses.replace(case, rows=arguments.rows)
-    rounds: Rounds = [{} for _ in range(arguments.rounds)]
-    abouts: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        programs = programs_of(case, arguments.device, pathlib.Path(scratch))
-        wanted = tuple(arguments.programs.split(","))
-        programs = {name: program for name, program in programs.items() if name.startswith(wanted)}
-        # Of a GPU's memory each needs much, and nobody else disturbs it: one after another.
-        groups = [programs] if arguments.device == "cpu" else [{name: each} for name, each in programs.items()]
-        for group in groups:
-            with contextlib.ExitStack() as stack:
-                workers = [started(name, program, stack) for name, program in group.items()]
-                abouts |= {worker.name: worker.about for worker in workers}
-                measure([worker for worker in workers if not worker.unavailable], rounds, arguments.seconds)
+        measured = measure(programs_of(case, arguments.device, pathlib.Path(scratch)), arguments)
+    if not measured.abouts:
+        sys.exit(f"nothing was measured: {measured.unavailable or 'no such program'}")
     result = {"benchmark": "sampling", "size": arguments.size, "device": arguments.device}
-    print(json.dumps(result | {"case": dataclasses.asdict(case)} | summary(case, arguments.device, abouts, rounds)))
+    result |= {"machine": describe_machine(), "case": dataclasses.asdict(case), "rounds": arguments.rounds}
+    result |= summary(case, arguments.device, measured)
+    print(json.dumps(result | missing(measured, arguments)))
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="demo", choices=SIZES)
     parser.add_argument("--rows", type=int, help="images at once, instead of 4")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "gpu"))
-    parser.add_argument("--programs", default="", help="only those whose names begin with one of these: a,b,c")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each program in each round")
+    add_arguments(parser, rounds=7)
     return parser.parse_args()
 
 
@@ -94,9 +86,9 @@ def programs_of(case: SamplingCase, device: str, scratch: pathlib.Path) -> dict[
     return found
 
 
-def summary(case: SamplingCase, device: str, abouts: dict[str, dict[str, Any]], rounds: Rounds) -> dict[str, Any]:
-    measured = [name for name, about in abouts.items() if "unavailable" not in about]
-    samplers = [name for name in measured if not name.startswith("limit")]
+def summary(case: SamplingCase, device: str, measured: Measured) -> dict[str, Any]:
+    abouts, rounds = measured.abouts, measured.rounds
+    samplers = [name for name in abouts if not name.startswith("limit")]
     seconds = {name: statistics.median(answers[name]["seconds"] for answers in rounds) for name in samplers}
     speeds = {name: case.tokens / seconds[name] for name in samplers}
     memory = max(
@@ -104,7 +96,7 @@ def summary(case: SamplingCase, device: str, abouts: dict[str, dict[str, Any]], 
     )
     programs = {}
     for name in samplers:
-        limit = memory and memory / bytes_per_step(case, 4 if "float32" in name else 2) * case.rows
+        limit = memory and memory / bytes_per_step(case, 4 if abouts[name]["dtype"] == "float32" else 2) * case.rows
         share = limit and round(speeds[name] / limit, 3)
         programs[name] = abouts[name] | {
             "image_tokens_per_second": round(speeds[name], 1),
@@ -119,7 +111,6 @@ def summary(case: SamplingCase, device: str, abouts: dict[str, dict[str, Any]], 
     }
     best = max(ratios.values(), default=None)
     return {
-        "rounds": len(rounds),
         "memory_bytes_per_second": memory and round(memory),
         "programs": programs,
         "peer": fastest,
@@ -127,7 +118,6 @@ def summary(case: SamplingCase, device: str, abouts: dict[str, dict[str, Any]], 
         "goal": GOALS[device],
         "reached": best and best >= GOALS[device],
         "goal_of_limit": GOAL_OF_LIMIT if device == "gpu" and case.rows == 1 else None,
-        "unavailable": {name: about["unavailable"] for name, about in abouts.items() if "unavailable" in about},
     }
 
 

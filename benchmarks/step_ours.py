@@ -61,6 +61,7 @@ class OurStep:
         losses += [self._step() for _ in range(2)]
         self._profile = profile
         self.about: dict[str, Any] = {
+            "dtype": config.compute_dtype,
             "losses": losses,
             "first_step_seconds": round(first_step, 2),
             "parameters": parameter_count(config),

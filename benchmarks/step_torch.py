@@ -58,6 +58,7 @@ class TorchStep:
         first_step = time.perf_counter() - started
         losses += [self._step().item() for _ in range(2)]
         self.about: dict[str, Any] = {
+            "dtype": "float32" if precision == "float32" else "bfloat16",  # of matrix products
             "losses": losses,
             "first_step_seconds": round(first_step, 2),
             "version": f"torch {torch.__version__}, transformers {transformers.__version__}",

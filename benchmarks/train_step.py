@@ -7,13 +7,14 @@ On a CPU all programs take turns, `--rounds` rounds of `--seconds` each, every o
 speeds are medians over the rounds of each round's ratio: what disturbs the machine for a while disturbs both sides.
 The peer is Hugging Face's OPT with the same weights, batch and AdamW; the losses of the first three steps must agree.
 The limit is the speed of large matrix products in the same rounds, XLA's or PyTorch's, whichever is faster; FLOPs a
-token are those of `model/config.py`. Progress goes to stderr.
+token are those of `model/config.py`. A program that is not ready in `--limit_seconds`, as torch.compile may not be on
+few cores, is left out: `unavailable` says why, and the peer is the fastest without `peers_missing`. Progress goes to
+stderr.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import pathlib
@@ -23,8 +24,9 @@ import tempfile
 from typing import Any
 
 from case import SIZES, Case
+from machine import describe_machine
 from programs import Program, limit_programs, our_programs, peer_programs
-from worker import Worker
+from rounds import Measured, Rounds, add_arguments, measure, missing
 
 # What is to be reached, by size: (ours, the peer's program or "fastest", ratio of speeds).
 GOALS = {
@@ -33,8 +35,6 @@ GOALS = {
 }
 TOLERANCES = {"float32": 1e-3, "bfloat16": 2e-2}  # of the first losses, in nats
 DTYPES = tuple(TOLERANCES)
-
-Rounds = list[dict[str, dict[str, float]]]  # program -> what it measured
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -45,10 +45,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--stack", choices=("scan", "unroll"), help="instead of the size's")
     parser.add_argument("--remat", choices=("none", "dots", "full"), help="instead of the size's")
     parser.add_argument("--attention", default="auto", help="of our step")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "gpu"))
-    parser.add_argument("--programs", default="", help="only those whose names begin with one of these: a,b,c")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each program in each round")
+    add_arguments(parser, rounds=9)
     parser.add_argument("--profile", default="", help="a folder for profiles of our steps; their speeds suffer")
     return parser.parse_args()
 
@@ -57,69 +54,26 @@ def main() -> None:
     arguments = parse_arguments()
     given = {field.name: getattr(arguments, field.name, None) for field in dataclasses.fields(Case)}
     case = dataclasses.replace(SIZES[arguments.size], **{name: x for name, x in given.items() if x is not None})
-    abouts: dict[str, dict[str, Any]] = {}
-    rounds: Rounds = [{} for _ in range(arguments.rounds)]
     with tempfile.TemporaryDirectory() as scratch:
-        for group in groups(case, arguments, pathlib.Path(scratch)):
-            with contextlib.ExitStack() as stack:
-                workers = [started(name, program, stack) for name, program in group.items()]
-                abouts |= {worker.name: worker.about for worker in workers}
-                measure([worker for worker in workers if not worker.unavailable], rounds, arguments.seconds)
-    unavailable = {name: about["unavailable"] for name, about in abouts.items() if "unavailable" in about}
-    measured = {name: about for name, about in abouts.items() if name not in unavailable}
-    if not measured:
-        sys.exit(f"nothing was measured: {unavailable or 'no such program'}")
+        measured = measure(programs_of(case, arguments, pathlib.Path(scratch)), arguments)
+    if not measured.abouts:
+        sys.exit(f"nothing was measured: {measured.unavailable or 'no such program'}")
     result = {"benchmark": "train_step", "size": arguments.size, "device": arguments.device}
-    result |= {"case": dataclasses.asdict(case), "rounds": len(rounds)}
-    result |= summary(case, arguments.size, measured, rounds)
-    print(json.dumps(result | {"unavailable": unavailable}))
+    result |= {"machine": describe_machine(), "case": dataclasses.asdict(case), "rounds": arguments.rounds}
+    result |= summary(case, arguments.size, measured)
+    print(json.dumps(result | missing(measured, arguments)))
 
 
-def groups(case: Case, arguments: argparse.Namespace, scratch: pathlib.Path) -> list[dict[str, Program]]:
-    """The programs asked for, by name; those of one group live at the same time.
-
-    On a CPU all do, and take turns. Of a GPU's memory each needs most, and nobody else disturbs it: one after another.
-    """
+def programs_of(case: Case, arguments: argparse.Namespace, scratch: pathlib.Path) -> dict[str, Program]:
+    """All programs for the device, by name."""
     device = arguments.device
     programs = limit_programs(device, scratch) | our_programs(case, device, arguments.attention, arguments.profile)
-    programs |= peer_programs(case, device, scratch)
-    wanted = tuple(arguments.programs.split(","))
-    programs = {name: program for name, program in programs.items() if name.startswith(wanted)}
-    return [programs] if device == "cpu" else [{name: program} for name, program in programs.items()]
+    return programs | peer_programs(case, device, scratch)
 
 
-def started(name: str, program: Program, stack: contextlib.ExitStack) -> Worker:
-    say(f"starting {name}")
-    worker = program.start(name)
-    stack.callback(worker.close)
-    if worker.unavailable:
-        say(f"{name}: {worker.unavailable}")
-    return worker
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def measure(workers: list[Worker], rounds: Rounds, seconds: float) -> None:
-    """Adds each worker's answers, with the seconds of one step, to the rounds."""
-    if not workers:
-        return
-    steps = {}
-    for worker in workers:
-        tried = worker.run(2)
-        steps[worker.name] = max(1, round(2 * seconds / tried["seconds"])) if "seconds" in tried else 1
-    for number, answers in enumerate(rounds):
-        for worker in workers if number % 2 == 0 else reversed(workers):
-            answer = worker.run(steps[worker.name])
-            if "seconds" in answer:
-                answer["seconds"] /= steps[worker.name]
-            answers[worker.name] = answer
-        say(f"round {number + 1} of {len(rounds)}: {', '.join(worker.name for worker in workers)}")
-
-
-def summary(case: Case, size: str, abouts: dict[str, dict[str, Any]], rounds: Rounds) -> dict[str, Any]:
+def summary(case: Case, size: str, measured: Measured) -> dict[str, Any]:
     """What the rounds say."""
+    abouts, rounds = measured.abouts, measured.rounds
     flops = next((about["flops_per_token"] for about in abouts.values() if "flops_per_token" in about), None)
     limits = {
         dtype: max(
@@ -144,7 +98,7 @@ def summary(case: Case, size: str, abouts: dict[str, dict[str, Any]], rounds: Ro
         "peer": fastest,
         "ratios": ratios,
         "goals": goals,
-        "losses_agree": _losses_agree({name: abouts[name]["losses"] for name in steps if "packed" not in name}),
+        "losses_agree": _losses_agree({name: abouts[name] for name in steps if "packed" not in name}),
     }
 
 
@@ -155,28 +109,24 @@ def _program(case, name, about, rounds, flops, limits) -> dict[str, Any]:
     speeds["tokens_per_second_best"] = case.tokens / min(seconds)
     found: dict[str, Any] = {key: round(value) for key, value in speeds.items()}
     if flops is not None:
-        rate, limit = flops * speeds["tokens_per_second"], limits[_dtype(name)]
+        rate, limit = flops * speeds["tokens_per_second"], limits[about["dtype"]]
         found |= {"gflops": round(rate / 1e9, 1), "share_of_limit": limit and round(rate / limit, 3)}
     return found | about
-
-
-def _dtype(name: str) -> str:
-    return "float32" if "float32" in name else "bfloat16"
 
 
 def _ratio(ours: str, peer: str, rounds: Rounds) -> float:
     return round(statistics.median(answers[peer]["seconds"] / answers[ours]["seconds"] for answers in rounds), 3)
 
 
-def _losses_agree(losses: dict[str, list[float]]) -> bool | None:
+def _losses_agree(abouts: dict[str, dict[str, Any]]) -> bool | None:
     """Whether all programs' first losses are those of the first float32 peer (else of the first program)."""
-    if len(losses) < 2:
+    if len(abouts) < 2:
         return None
-    reference = losses[next((name for name in losses if name.startswith("torch_float32")), next(iter(losses)))]
+    reference = abouts[next((name for name in abouts if name.startswith("torch_float32")), next(iter(abouts)))]
     return all(
-        abs(loss - expected) <= TOLERANCES[_dtype(name)]
-        for name, found in losses.items()
-        for loss, expected in zip(found, reference, strict=True)
+        abs(loss - expected) <= TOLERANCES[about["dtype"]]
+        for about in abouts.values()
+        for loss, expected in zip(about["losses"], reference["losses"], strict=True)
     )
 
 

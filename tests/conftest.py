@@ -5,6 +5,7 @@ Programs here are tiny and compiling them is what takes time, so LLVM's optimisa
 
 import os
 
+import hypothesis
 import pytest
 
 from cm3leon_jax.runtime.platform import has_accelerator
@@ -17,6 +18,13 @@ os.environ.setdefault(
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if not has_accelerator():
     os.environ["JAX_PLATFORMS"] = "cpu"  # else each process that a test starts would look for a TPU with libtpu
+
+
+# No test fails because a processor is slow or busy: by default Hypothesis takes 200 ms for an example as a failure.
+hypothesis.settings.register_profile(
+    "any_processor", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any_processor")
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def seen(directory):
     return read_json_lines(path)
 
 
-def wait_for(condition, process, seconds=60):
+def wait_for(condition, process, seconds=300):
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()

@@ -4,6 +4,7 @@ Programs here are tiny and compiling them is what takes time, so LLVM's optimisa
 """
 
 import os
+import pathlib
 
 import hypothesis
 import pytest
@@ -25,6 +26,24 @@ hypothesis.settings.register_profile(
     "any_processor", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("any_processor")
+
+_skipped: list[str] = []
+
+
+def pytest_collectreport(report):
+    if report.skipped:  # a whole file
+        _skipped.append(report.nodeid)
+
+
+def pytest_runtest_logreport(report):
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _skipped.append(report.nodeid)
+
+
+def pytest_sessionfinish():
+    """`CM3LEON_SKIPPED=FILE` keeps the ids of what was skipped, one a line, as `pytest @FILE` reads them."""
+    if file := os.environ.get("CM3LEON_SKIPPED"):
+        pathlib.Path(file).write_text("".join(f"{id}\n" for id in _skipped))
 
 
 @pytest.fixture

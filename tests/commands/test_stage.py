@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from cm3leon_jax.commands.stage import STAGE_FILE, run_stage
+from cm3leon_jax.commands.stage import STAGE_FILE, commit, run_stage
 from cm3leon_jax.runtime.errors import UserError
 
 
@@ -27,6 +27,11 @@ def test_runs_once_and_records(tmp_path, capsys):
     assert "nothing to do" in capsys.readouterr().out
     record = json.loads((tmp_path / "a" / STAGE_FILE).read_text())
     assert record["finished"] and record["seconds"] >= 0 and record["peak_memory_gib"] > 0
+
+
+def test_git_is_not_needed(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert commit() is None
 
 
 def test_other_settings_are_refused_by_name(tmp_path):

@@ -68,9 +68,9 @@ def test_broken_ones(data):
 LARGE = r"""
 import resource, sys
 from cm3leon_jax.runtime.inert_pickle import read_pickle
-resource.setrlimit(resource.RLIMIT_CPU, (120, 120))  # seconds of the processor: quadratic time would be hours
+resource.setrlimit(resource.RLIMIT_CPU, (100, 100))  # seconds of the processor: some are taken, by quadratic time 500
 resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))  # bytes
-count = 200_000
+count = 500_000
 long = b"X" + (1 << 20).to_bytes(4, "little") + b"x" * (1 << 20)
 opcodes = [
     b")" + b"\x85" * count,  # ((((…),),),)

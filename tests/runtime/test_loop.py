@@ -3,7 +3,6 @@
 import dataclasses
 import gzip
 import json
-import signal
 import threading
 import time
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import toy_process
 from PIL import Image
-from toy_process import kill, seen, wait_for
+from toy_process import kill, preempt, seen, wait_for
 
 from cm3leon_jax.runtime.batches import batches_by_step, prefetched
 from cm3leon_jax.runtime.checkpoints import Checkpoints
@@ -42,15 +41,14 @@ def uninterrupted(tmp_path_factory):
 
 
 def test_killed_preempted_and_killed_while_saving_a_run_ends_as_if_nothing_had_happened(tmp_path, uninterrupted):
-    process = start(tmp_path, pause=0.02)
+    process = start(tmp_path, hold=(1.0, 18))
     wait_for(lambda: len(seen(tmp_path)) >= 15 and (tmp_path / "10").exists(), process)
     kill(process)
     done_before = len(seen(tmp_path))
 
-    process = start(tmp_path, pause=0.02)
+    process = start(tmp_path, hold=(1.0, 17))
     wait_for(lambda: len(seen(tmp_path)) >= done_before + 5, process)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(300) == EXIT_START_AGAIN
+    assert preempt(process, tmp_path) == EXIT_START_AGAIN
     done_by_then, preempted_at = len(seen(tmp_path)), seen(tmp_path)[-1]["step"]
 
     process = start(tmp_path)

@@ -33,9 +33,10 @@ def alone(tmp_path_factory):
 
 def test_two_processes_are_preempted_and_four_go_on_as_one_would(alone, tmp_path):
     directory = str(tmp_path)
-    with Run(PROGRAM, 2, mode="train", directory=directory, steps=STEPS, pause=0.4) as run:
+    with Run(PROGRAM, 2, mode="train", directory=directory, steps=STEPS, pause=0.4, hold_at=4) as run:
         run.wait_for_steps(directory, 2)
         run.processes[1].send_signal(signal.SIGTERM)
+        (tmp_path / "go_on").touch()
         ended = run.wait()
     assert [each.status for each in ended] == [EXIT_START_AGAIN] * 2, ended
     assert len(lines(ended[0].errors)) == 1 and "state saved" in lines(ended[0].errors)[0]

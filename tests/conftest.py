@@ -4,7 +4,9 @@ Programs here are tiny and compiling them is what takes time, so LLVM's optimisa
 """
 
 import os
+import pathlib
 
+import hypothesis
 import pytest
 
 from cm3leon_jax.runtime.platform import has_accelerator
@@ -17,6 +19,31 @@ os.environ.setdefault(
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if not has_accelerator():
     os.environ["JAX_PLATFORMS"] = "cpu"  # else each process that a test starts would look for a TPU with libtpu
+
+
+# No test fails because a processor is slow or busy: by default Hypothesis takes 200 ms for an example as a failure.
+hypothesis.settings.register_profile(
+    "any_processor", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any_processor")
+
+_skipped: list[str] = []
+
+
+def pytest_collectreport(report):
+    if report.skipped:  # a whole file
+        _skipped.append(report.nodeid)
+
+
+def pytest_runtest_logreport(report):
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _skipped.append(report.nodeid)
+
+
+def pytest_sessionfinish():
+    """`CM3LEON_SKIPPED=FILE` keeps the ids of what was skipped, one a line, as `pytest @FILE` reads them."""
+    if file := os.environ.get("CM3LEON_SKIPPED"):
+        pathlib.Path(file).write_text("".join(f"{id}\n" for id in _skipped))
 
 
 @pytest.fixture

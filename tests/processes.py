@@ -61,8 +61,8 @@ class Run:
                 os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
 
-    def wait(self, *which: int, seconds: float = 120) -> list[Ended]:
-        """How these processes (all unless told) ended."""
+    def wait(self, *which: int, seconds: float = 300) -> list[Ended]:
+        """How these processes (all unless told) ended; `seconds` later they hang."""
         deadline = time.monotonic() + seconds
         ended = []
         for process in [self.processes[index] for index in which] or self.processes:
@@ -70,7 +70,7 @@ class Run:
             ended.append(Ended(process.returncode, errors))
         return ended
 
-    def wait_for_steps(self, directory, count: int, seconds: float = 120) -> None:
+    def wait_for_steps(self, directory, count: int, seconds: float = 300) -> None:
         """Until so many steps are logged."""
         deadline = time.monotonic() + seconds
         while len(logged(directory)) < count:

@@ -5,7 +5,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -17,13 +16,11 @@ ENVIRONMENT = os.environ | {"CM3LEON_PREPARED": "1", "JAX_PLATFORMS": "cpu"}
 
 def cm3leon(*arguments: str, cwd=ROOT) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "cm3leon_jax", *arguments]
-    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
 
 
-def test_help_lists_every_command_and_imports_nothing_heavy():
-    started = time.perf_counter()
+def test_help_lists_every_command():  # what it imports: test_startup.py
     result = cm3leon("--help")
-    assert time.perf_counter() - started < 1.0
     assert result.returncode == 0
     for command in ("prepare", "train", "sample", "evaluate", "demo"):
         assert f"  {command} " in result.stdout

@@ -7,9 +7,9 @@ def recipes(output: str = "docs/recipes.md", work: str = "runs/recipes", models:
     """Plans every model size on every slice that has a hardware file, and writes the page about it to --output.
 
     Each size for as many steps as the paper trained it. Takes one to three minutes a plan, some hours in all. Finished
-    plans are kept below --work: killed, it continues; delete the folder to plan anew. --models 7b,350m and --hardware
-    v5e_256,v5p_128 plan those alone; the page shows what is below --work, and names the hardware files that are not."""
-    import importlib.metadata
+    plans are kept below --work: killed, it continues; delete the folder to plan anew. With nothing left to plan it
+    needs no libtpu. --models 7b,350m and --hardware v5e_256,v5p_128 plan those alone; the page shows what is below
+    --work, and names the hardware files that are not."""
     import itertools
     import pathlib
     import subprocess
@@ -42,12 +42,11 @@ def recipes(output: str = "docs/recipes.md", work: str = "runs/recipes", models:
         result = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if not file.exists():  # it is written where the step does not fit, too
             raise RuntimeError(f"{' '.join(command)} ended with status {result.returncode}:\n{result.stderr}")
-    versions = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in ("jax", "libtpu"))
     plans = {
         (model, name): read_json(folder / f"{model}.{name}.json", what="plan", make_with="cm3leon recipes")
         for model, name in itertools.product(sizes, slices)
         if (folder / f"{model}.{name}.json").exists()
     }
     with written_aside(output) as path:
-        path.write_text(page(plans, versions, slices))
+        path.write_text(page(plans, slices))
     print(f"{len(plans)} plans in {output}")

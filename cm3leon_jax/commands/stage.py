@@ -108,11 +108,12 @@ def peak_memory_gib() -> float:
 
 
 def commit() -> str | None:
-    """The commit of the code that runs, where it runs from a git checkout."""
-    root = pathlib.Path(__file__).parent.parent.parent
-    result = subprocess.run(
-        ["git", "-C", os.fspath(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
+    """The commit of the code that runs, where it runs from a git checkout and git is installed."""
+    command = ["git", "-C", os.fspath(pathlib.Path(__file__).parent.parent.parent), "rev-parse", "HEAD"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
     return result.stdout.strip() if result.returncode == 0 else None
 
 

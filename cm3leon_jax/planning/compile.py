@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -66,6 +67,15 @@ def slice_devices(slice_: Slice) -> list[Any]:
     with _quiet_stderr():
         description = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
     return list(description.devices)
+
+
+def compiler_versions() -> dict[str, str]:
+    """The installed versions of the packages that compile, by name. A nightly libtpu has another name: left out."""
+    versions = {}
+    for package in ("jax", "libtpu"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
 
 
 def compile_training_step(run: PlannedRun, slice_: Slice) -> CompiledProgram:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cm3leon_jax.model.config import training_flops_per_token
 from cm3leon_jax.planning.chips import GIB, Slice
-from cm3leon_jax.planning.compile import compile_training_step
+from cm3leon_jax.planning.compile import compile_training_step, compiler_versions
 from cm3leon_jax.planning.run import PlannedRun
 from cm3leon_jax.planning.schedule import KERNEL_EFFICIENCY
 
@@ -38,6 +38,7 @@ def plan_training(run: PlannedRun, slice_: Slice, steps: int) -> dict[str, Any]:
         "steps": steps,
         "tokens_per_step": tokens,
         "compile_seconds": program.seconds,
+        "versions": compiler_versions(),
         "settings": settings_of(run, slice_),
         "warnings": list(cost.warnings),
     }

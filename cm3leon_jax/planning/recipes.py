@@ -16,7 +16,7 @@ _HEAD = """# What to launch where
 
 Made by `cm3leon recipes`, which compiles the pretraining step (`runs/pretrain`: 2,048 rows of 4,096 tokens a step)
 for the slices below with the TPU's compiler. Nothing here was measured on a TPU: [planning.md](planning.md) says how
-the figures come about, and where they can't be trusted. Made with {versions}.{not_planned}
+the figures come about, and where they can't be trusted.{made_with}{not_planned}
 
 A row is launched with
 ```
@@ -29,12 +29,12 @@ the files are has a star, and below the table what to set; its row is with that.
 _COLUMNS = ("hardware", "chips", "rows", "remat", "memory", "moved", "step", "MFU", "tokens/s/chip", "days")
 
 
-def page(plans: Plans, versions: str, known: Sequence[str] = ()) -> str:
+def page(plans: Plans, known: Sequence[str] = ()) -> str:
     """The page, Markdown. `known`: all hardware files that might have been planned, of which it says what was not."""
     planned = {name for _, name in plans}
     missing = ", ".join(f"`{name}`" for name in sorted(set(known) - planned, key=_order))
     not_planned = f"\nHardware files that are not planned here: {missing}." if missing else ""
-    parts = [_HEAD.format(versions=versions, not_planned=not_planned)]
+    parts = [_HEAD.format(made_with=_made_with(plans), not_planned=not_planned)]
     sizes: dict[str, list[tuple[str, dict[str, Any]]]] = collections.defaultdict(list)
     for (model, hardware), plan in plans.items():
         sizes[model].append((hardware, plan))
@@ -43,6 +43,16 @@ def page(plans: Plans, versions: str, known: Sequence[str] = ()) -> str:
         rows = [_row(hardware, plan) for hardware, plan in found]
         parts.append(f"## {model}\n" + "\n".join([*_run(found), *_table(_COLUMNS, rows), *_notes(found)]) + "\n")
     return "\n".join(parts)
+
+
+def _made_with(plans: Plans) -> str:
+    """The versions that the plans name, which may be others than are installed now; nothing if no plan names any."""
+    versions = {
+        ", ".join(f"{package} {version}" for package, version in sorted(plan["versions"].items()))
+        for plan in plans.values()
+        if plan.get("versions")
+    }
+    return f" Made with {' and with '.join(sorted(versions))}." if versions else ""
 
 
 def _run(found: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:

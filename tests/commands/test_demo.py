@@ -81,7 +81,7 @@ def test_killed_in_the_middle_it_continues(demo, tmp_path):
     with pytest.raises(ProcessLookupError):
         os.killpg(asked.pid, 0)  # its command has ended as well
 
-    output, _ = demo().communicate(timeout=600)
+    output, _ = demo().communicate(timeout=1800)
     report = tmp_path / "runs/demo/report.html"
     assert report.exists(), output
     assert report.stat().st_size > 10_000

@@ -135,7 +135,7 @@ def test_a_pod_ends_as_the_launch_did(cloud, manifest, mark, status):
     environment |= {"CM3LEON_HOME": str(cloud.folder / "pod"), "CM3LEON_SLICE": "0", "TPU_WORKER_ID": "0"}
     environment |= json.loads((cloud.folder / "worker.json").read_text()) | {"CM3LEON_PROCESS_INDEX": "0"}
     result = subprocess.run(
-        container["command"], env=cloud.environment | environment, capture_output=True, text=True, timeout=60
+        container["command"], env=cloud.environment | environment, capture_output=True, text=True, timeout=300
     )
     assert result.returncode == status, result.stderr
     assert (cloud.bucket / f"pod/state/{mark}").is_file()

@@ -85,16 +85,16 @@ def losses(cloud, name):
 
 def test_four_workers_are_preempted_come_back_and_end_with_the_exact_loss(cloud, launch):
     undisturbed = launch("undisturbed")
-    output, errors = undisturbed.communicate(timeout=200)
+    output, errors = undisturbed.communicate(timeout=600)
     assert undisturbed.returncode == 0, output + errors + cloud.consoles()
     expected = losses(cloud, "undisturbed")
     assert max(expected) == STEPS and expected[STEPS] < expected[5]
 
     preempted = launch("preempted")
-    cloud.wait_until(lambda: max(losses(cloud, "preempted"), default=0) >= STEPS // 3, seconds=200)
+    cloud.wait_until(lambda: max(losses(cloud, "preempted"), default=0) >= STEPS // 3, seconds=600)
     assert cloud.run("preempted", "simulate-preemption").returncode == 0
     assert max(losses(cloud, "preempted")) < STEPS
-    output, errors = preempted.communicate(timeout=200)
+    output, errors = preempted.communicate(timeout=600)
     assert preempted.returncode == 0, output + errors + cloud.consoles()
     assert "the slice was preempted; creating it again" in errors
     assert len(cloud.calls("create preempted")) == 2

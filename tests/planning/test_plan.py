@@ -1,6 +1,7 @@
 """Plans of a tiny model, compiled for slices that are not there; how the command answers."""
 
 import dataclasses
+import importlib.metadata
 import importlib.util
 import json
 import re
@@ -48,6 +49,7 @@ def test_plan_of_a_tiny_model(name):
     assert plan["chips"] == 8
     assert 0 < plan["hbm_bytes_per_chip"] < plan["hbm_capacity_bytes"]
     assert not plan["warnings"]
+    assert plan["versions"] == {name: importlib.metadata.version(name) for name in ("jax", "libtpu")}
     assert 0 < plan["predicted_mfu"] < 1
     assert plan["predicted_step_seconds"] == pytest.approx(sum(plan["seconds"].values()))
     assert plan["days"] == pytest.approx(100 * plan["predicted_step_seconds"] / 86_400)

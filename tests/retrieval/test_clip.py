@@ -169,7 +169,8 @@ def test_training_learns_and_writes_its_folders(trained):
     for vectors in (texts, images, documents):
         assert vectors.dtype == np.float32 and vectors.shape == (8, retriever.dim)
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
-    np.testing.assert_array_equal(retriever.combine(texts, np.zeros_like(texts)).round(5), texts.round(5))
+    # A document without an image has its text's embedding, which `combine` normalises once more.
+    np.testing.assert_allclose(retriever.combine(texts, np.zeros_like(texts)), texts, rtol=1e-5)
 
 
 def test_resumed_training_equals_uninterrupted(trained, tokenizer, tmp_path):

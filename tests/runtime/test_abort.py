@@ -19,5 +19,5 @@ thread.join()
 
 @pytest.mark.parametrize(("status", "expected"), [("42", 42), ("None", -signal.SIGABRT)])
 def test_an_abort_ends_with_the_status_that_is_asked_for(status, expected):
-    result = subprocess.run([sys.executable, "-c", PROGRAM.format(status=status)], capture_output=True, timeout=60)
+    result = subprocess.run([sys.executable, "-c", PROGRAM.format(status=status)], capture_output=True, timeout=300)
     assert result.returncode == expected, result.stderr

@@ -44,7 +44,7 @@ def run(script: pathlib.Path, cache: str) -> dict:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
     }
-    result = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=120)
+    result = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 

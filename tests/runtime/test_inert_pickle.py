@@ -2,7 +2,8 @@ import collections
 import pathlib
 import pickle
 import random
-import time
+import subprocess
+import sys
 
 import pytest
 
@@ -63,25 +64,35 @@ def test_broken_ones(data):
         read_pickle(data)
 
 
-def test_time_and_memory_stay_in_proportion():
-    """Each of these grows without bounds, or overflows C's stack, where what is built is copied, hashed or compared."""
-    count = 200_000
-    long = b"X" + (1 << 20).to_bytes(4, "little") + b"x" * (1 << 20)
-    started = time.monotonic()
-    for opcodes in (
-        b")" + b"\x85" * count,  # ((((…),),),)
-        b"]" + b"2a" * count,  # a list in itself
-        b"(" + b")" * count + b"tq\x00" + b"h\x00h\x00\x86q\x00" * count,  # each tuple holds the one before twice
-        b"}" + b"]" * count + b"s" * (count // 2),
-        b"}(" + long + b"q\x000" + b"h\x00N" * count + b"u",
-        b"ccollections\nOrderedDict\nq\x00]q\x01(" + b"N" * count + b"e\x85q\x02" + b"0h\x00h\x02R" * count,
-        b"\x8c\xffm" + b"m" * 254 + b"q\x00" + b"h\x00h\x00\x93" * count,
-    ):
-        try:
-            read_pickle(opcodes + b".")
-        except ValueError:
-            continue
-    assert time.monotonic() - started < 60
+# Each of these grows without bounds, or overflows C's stack, where what is built is copied, hashed or compared.
+LARGE = r"""
+import resource, sys
+from cm3leon_jax.runtime.inert_pickle import read_pickle
+resource.setrlimit(resource.RLIMIT_CPU, (100, 100))  # seconds of the processor: some are taken, by quadratic time 500
+resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))  # bytes
+count = 500_000
+long = b"X" + (1 << 20).to_bytes(4, "little") + b"x" * (1 << 20)
+opcodes = [
+    b")" + b"\x85" * count,  # ((((…),),),)
+    b"]" + b"2a" * count,  # a list in itself
+    b"(" + b")" * count + b"tq\x00" + b"h\x00h\x00\x86q\x00" * count,  # each tuple holds the one before twice
+    b"}" + b"]" * count + b"s" * (count // 2),
+    b"}(" + long + b"q\x000" + b"h\x00N" * count + b"u",
+    b"ccollections\nOrderedDict\nq\x00]q\x01(" + b"N" * count + b"e\x85q\x02" + b"0h\x00h\x02R" * count,
+    b"\x8c\xffm" + b"m" * 254 + b"q\x00" + b"h\x00h\x00\x93" * count,
+][int(sys.argv[1])]
+try:
+    read_pickle(opcodes + b".")
+except ValueError:
+    pass
+"""
+
+
+@pytest.mark.parametrize("number", range(7))
+def test_time_and_memory_stay_in_proportion(number):
+    command = [sys.executable, "-c", LARGE, str(number)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 def test_random_opcodes():

@@ -3,7 +3,6 @@
 import dataclasses
 import gzip
 import json
-import signal
 import threading
 import time
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import toy_process
 from PIL import Image
-from toy_process import kill, seen, wait_for
+from toy_process import kill, preempt, seen, wait_for
 
 from cm3leon_jax.runtime.batches import batches_by_step, prefetched
 from cm3leon_jax.runtime.checkpoints import Checkpoints
@@ -35,22 +34,21 @@ def half_written(directory):
 def uninterrupted(tmp_path_factory):
     directory = tmp_path_factory.mktemp("uninterrupted")
     process = start(directory)
-    assert process.wait(60) == 0, process.stderr.read()
+    assert process.wait(300) == 0, process.stderr.read()
     rows = seen(directory)
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     return rows
 
 
 def test_killed_preempted_and_killed_while_saving_a_run_ends_as_if_nothing_had_happened(tmp_path, uninterrupted):
-    process = start(tmp_path, pause=0.02)
+    process = start(tmp_path, hold=(1.0, 18))
     wait_for(lambda: len(seen(tmp_path)) >= 15 and (tmp_path / "10").exists(), process)
     kill(process)
     done_before = len(seen(tmp_path))
 
-    process = start(tmp_path, pause=0.02)
+    process = start(tmp_path, hold=(1.0, 17))
     wait_for(lambda: len(seen(tmp_path)) >= done_before + 5, process)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == EXIT_START_AGAIN
+    assert preempt(process, tmp_path) == EXIT_START_AGAIN
     done_by_then, preempted_at = len(seen(tmp_path)), seen(tmp_path)[-1]["step"]
 
     process = start(tmp_path)
@@ -59,7 +57,7 @@ def test_killed_preempted_and_killed_while_saving_a_run_ends_as_if_nothing_had_h
     assert half_written(tmp_path)
 
     process = start(tmp_path)
-    assert process.wait(60) == 0, process.stderr.read()
+    assert process.wait(300) == 0, process.stderr.read()
     rows = seen(tmp_path)
     steps = [row["step"] for row in rows]
     assert steps[-1] == STEPS
@@ -74,7 +72,7 @@ def test_killed_preempted_and_killed_while_saving_a_run_ends_as_if_nothing_had_h
 
 def test_a_save_that_fails_stops_the_run_loudly(tmp_path):
     process = start(tmp_path, largest_file=2**16)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode not in (0, EXIT_START_AGAIN)
     assert "Traceback" in errors
     assert Checkpoints(tmp_path).latest_step() is None
@@ -203,14 +201,24 @@ def test_the_steps_that_are_asked_for_are_profiled(tmp_path):
             ).run(initial())
 
 
-def test_a_loop_tells_where_its_time_went_and_shows_its_pictures(tmp_path, capsys):
+def test_a_loop_tells_where_its_time_went_and_shows_its_pictures(tmp_path, capsys, monkeypatch):
     Image.new("RGB", (3, 2)).save(tmp_path / "drawn.png")
+    # A clock on which a batch takes 3 seconds and a step 1; batches are not made in advance, which would depend on it.
+    clock = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("cm3leon_jax.runtime.loop.prefetched", lambda batches: batches)
+    arguments = steps_of(lambda step: True)
+    step_of = arguments["train_step"]
 
-    def slow(step):
-        time.sleep(0.02)
-        return step
+    def taking(seconds, function):
+        def call(*of):
+            clock[0] += seconds
+            return function(*of)
 
-    arguments = steps_of(lambda step: True) | {"make_batches": batches_by_step(slow)}
+        return call
+
+    arguments["make_batches"] = batches_by_step(taking(3.0, lambda step: step))
+    arguments["train_step"] = taking(1.0, step_of)
     TrainingLoop(
         config=LoopConfig(steps=20, log_every=10),
         directory=tmp_path / "run",
@@ -219,7 +227,8 @@ def test_a_loop_tells_where_its_time_went_and_shows_its_pictures(tmp_path, capsy
         **arguments,
     ).run(initial())
     for row in read_metrics(tmp_path / "run"):
-        assert row["train/input_wait"] > 0.5 and 0 <= row["train/goodput"] <= 1 and row["train/seconds"] > 0
+        assert row["train/input_wait"] == pytest.approx(3 / 4)
+        assert 0 <= row["train/goodput"] <= 1 and row["train/seconds"] > 0
     (events,) = (tmp_path / "run/tensorboard").iterdir()
     assert (tmp_path / "drawn.png").read_bytes() in events.read_bytes()
     status = capsys.readouterr().err

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import toy_process
-from toy_process import kill, seen, wait_for
+from toy_process import kill, preempt, seen, wait_for
 
 from cm3leon_jax.runtime.batches import batches_by_step
 from cm3leon_jax.runtime.checkpoints import Checkpoints
@@ -192,7 +192,7 @@ TOY = {"steps": 40, "plateau_steps": 8}
 def undisturbed(tmp_path_factory):
     directory = tmp_path_factory.mktemp("undisturbed")
     process = toy_process.start(directory, **TOY)
-    assert process.wait(60) == 0, process.stderr.read()
+    assert process.wait(300) == 0, process.stderr.read()
     return seen(directory)
 
 
@@ -204,21 +204,20 @@ def test_killed_and_preempted_on_its_way_a_run_goes_back_as_if_nothing_had_happe
     def until(place):
         """Starts, and waits until this step is done."""
         before = len(seen(tmp_path))
-        process = toy_process.start(tmp_path, pause=0.03, **TOY)
+        process = toy_process.start(tmp_path, hold=place, **TOY)
         wait_for(lambda: place in [(row["scale"], row["step"]) for row in seen(tmp_path)[before:]], process)
         return process
 
     kill(until((1.0, 26)))  # on the first plateau, behind the checkpoint of step 20
     process = until((1.0, 27))
-    process.send_signal(signal.SIGTERM)  # saves its state there, where no one goes back to
-    assert process.wait(60) == EXIT_START_AGAIN
+    # Saves its state there, where no one goes back to.
+    assert preempt(process, tmp_path) == EXIT_START_AGAIN
     kill(until((scales[1], 23)))  # gone back, and nothing saved behind that
     kill(until((scales[1], 31)))
     process = until((scales[3], 25))
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == EXIT_START_AGAIN
+    assert preempt(process, tmp_path) == EXIT_START_AGAIN
     process = toy_process.start(tmp_path, **TOY)
-    assert process.wait(60) == 0, process.stderr.read()
+    assert process.wait(300) == 0, process.stderr.read()
 
     expected = {(row["scale"], row["step"]): row for row in undisturbed}
     rows = seen(tmp_path)

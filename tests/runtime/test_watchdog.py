@@ -40,7 +40,7 @@ def test_what_takes_longer_is_ended_with_its_stacks(watched, tmp_path, capfd):
     watchdog, ended, event = watched
     watchdog.took(0.01)
     watchdog.expect("step 7")
-    assert event.wait(10)
+    assert event.wait(60)
     ((status, line),) = ended
     assert status == EXIT_START_AGAIN and "step 7 took more than 0 s" in line.replace("0.5", "0")
     for stacks in ((tmp_path / "stacks_0.txt").read_text(), capfd.readouterr().err):
@@ -61,18 +61,24 @@ def test_storage_that_fails_or_hangs_too_does_not_keep_it(watched, monkeypatch, 
     watchdog, ended, event = watched
     watchdog.took(0.01)
     watchdog.expect("step 7")
-    assert event.wait(10) and len(ended) == 1
+    assert event.wait(60) and len(ended) == 1
     blocked.set()
 
 
-def test_what_is_long_by_nature_and_what_is_in_time_goes_on(watched):
+def test_what_is_long_by_nature_and_what_is_in_time_goes_on(watched, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
     watchdog, ended, event = watched
     watchdog.took(0.01)
     for _ in range(4):
         watchdog.expect("step")
-        assert not event.wait(0.25)  # four together are longer than the floor
+        clock[0] += 0.4  # four together are longer than the floor
+        assert not event.wait(0.25)  # the watchdog looks meanwhile
     watchdog.expect("compilation", long=True)
-    assert not event.wait(1.0) and not ended
+    clock[0] += 3500
+    assert not event.wait(0.5) and not ended
+    clock[0] += 200
+    assert event.wait(60) and "compilation" in ended[0][1]
 
 
 def test_it_can_be_switched_off(tmp_path):

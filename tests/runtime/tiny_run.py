@@ -4,6 +4,7 @@ The JSON names a mode, a directory and what goes wrong. TensorFlow is not import
 """
 
 import json
+import pathlib
 import sys
 import time
 
@@ -62,15 +63,24 @@ def settings(tensor: int):
 
 
 def train(
-    directory: str, steps: int, pause: float = 0.0, hang_at: int = 0, watchdog: float = 300.0, tensor: int = 1
+    directory: str,
+    steps: int,
+    pause: float = 0.0,
+    hold_at: int = 0,
+    hang_at: int = 0,
+    watchdog: float = 300.0,
+    tensor: int = 1,
 ) -> None:
-    """`hang_at`: the last process sleeps for ever before this step's batch."""
+    """`hold_at`: before this step's batch all wait for the file `directory`/go_on. `hang_at`: the last process sleeps
+    for ever before this step's batch."""
     from cm3leon_jax.training.train import train_decoder
 
     def make_batches(position):
         step = 0 if position is None else position["step"]
         while True:
             time.sleep(pause)
+            while step + 1 == hold_at and not (pathlib.Path(directory) / "go_on").exists():
+                time.sleep(0.01)
             if hang_at and step + 1 == hang_at and hosts.index() == hosts.count() - 1:
                 time.sleep(1e6)
             yield rows_of_step(step), {"step": step + 1}

@@ -1,7 +1,8 @@
 """A small training run for tests to kill:
-`python toy_training.py DIRECTORY STEPS [SECONDS A STEP] [LARGEST FILE] [PLATEAU STEPS]`.
+`python toy_training.py DIRECTORY STEPS [HOLD] [LARGEST FILE] [PLATEAU STEPS]`.
 
 Each step's batch, loss and learning rate go to DIRECTORY/seen.jsonl, in full precision, before the next step starts.
+Behind the step HOLD, JSON of [the learning rate's scale, the step], it waits for the file DIRECTORY/go_on.
 """
 
 import json
@@ -26,7 +27,7 @@ def make_batches(position):
         yield np.full(5, state["sum"] / 1009, np.float32), dict(state)
 
 
-def main(directory: str, steps: int, pause: float = 0.0, largest_file: int = 0, plateau_steps: int = 0) -> None:
+def main(directory: str, steps: int, hold: list | None = None, largest_file: int = 0, plateau_steps: int = 0) -> None:
     seen = open(pathlib.Path(directory) / "seen.jsonl", "a")  # noqa: SIM115 - held open to the end
     if largest_file:  # as a full disk: writing more fails, in whichever thread does it
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
@@ -44,7 +45,8 @@ def main(directory: str, steps: int, pause: float = 0.0, largest_file: int = 0, 
         row["scale"] = float(state["learning_rate_scale"])
         seen.write(json.dumps(row) + "\n")
         seen.flush()
-        time.sleep(pause)
+        while hold == [row["scale"], row["step"]] and not (pathlib.Path(directory) / "go_on").exists():
+            time.sleep(0.01)
         return new, metrics
 
     try:
@@ -71,6 +73,6 @@ if __name__ == "__main__":
     main(
         sys.argv[1],
         int(sys.argv[2]),
-        *(float(value) for value in sys.argv[3:4]),
+        *(json.loads(value) for value in sys.argv[3:4]),
         *(int(value) for value in sys.argv[4:]),
     )

@@ -64,7 +64,8 @@ def test_a_drawing_grows_and_is_what_the_generator_draws(served, generator):
     assert first.shape == (8, 8, 3) and (first[-1] == 208).all() and not (first[0] == 208).any()
     (expected,) = generator.generate([[*found, "cat", ImageHole()]], SAMPLING, samples=2)
     done = events[-1]["samples"]
-    assert [sample["clip_score"] for sample in done] == [round(one.clip_score, 4) for one in expected]
+    scores = [one.clip_score for one in expected]
+    assert [sample["clip_score"] for sample in done] == pytest.approx(scores, abs=1e-4)  # sent with four digits
     for sample, one in zip(done, expected, strict=True):
         np.testing.assert_array_equal(picture(sample["images"][0]), one.images[0])
 
@@ -113,7 +114,7 @@ def test_who_leaves_is_not_drawn_for(served, monkeypatch):
 
         def slow(prompts, *arguments, watch, **options):
             def watched(unfinished):
-                deadline = time.monotonic() + 20
+                deadline = time.monotonic() + 120
                 while not watch(unfinished) and time.monotonic() < deadline:
                     time.sleep(0.05)
                 gone.append(watch(unfinished))
@@ -127,7 +128,7 @@ def test_who_leaves_is_not_drawn_for(served, monkeypatch):
         response = visitor.getresponse()
         while b"progress" not in response.readline():
             pass
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not gone and time.monotonic() < deadline:
         time.sleep(0.05)
     assert gone and gone[0] == {0}

@@ -56,7 +56,9 @@ def test_a_batch_equals_its_images_alone(trained):
     images = squares(0, 7)
     codes = tokenizer.encode(images)
     np.testing.assert_array_equal(codes, np.concatenate([tokenizer.encode(images[i : i + 1]) for i in range(7)]))
-    np.testing.assert_array_equal(tokenizer.decode(codes)[2:3], tokenizer.decode(codes[2:3]))
+    # Batches of other sizes are other programs: a value halfway between two bytes may become either.
+    differences = tokenizer.decode(codes)[2:3].astype(int) - tokenizer.decode(codes[2:3])
+    assert np.abs(differences).max() <= 1 and np.mean(differences != 0) < 0.01
 
 
 def test_loaded_tokenizer_is_the_saved_one(trained, tmp_path):

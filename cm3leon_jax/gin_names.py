@@ -38,7 +38,7 @@ _CONFIGS = {
     "StepConfig": "training.step",
     "SamplingConfig": "sampling.rules",
     "PrecisionConfig": "sampling.weights",
-    "DemoBudget": "commands.demo_clock",
+    "DemoConfig": "commands.demo_clock",
     "EvaluationConfig": "evaluation.config",
     "SuitesConfig": "evaluation.suites.config",
 }

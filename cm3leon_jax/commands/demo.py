@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-from cm3leon_jax.commands.demo_clock import Clock, DemoBudget
+from cm3leon_jax.commands.demo_clock import Clock, DemoConfig
 from cm3leon_jax.evaluation.results import FINE_TUNING
 from cm3leon_jax.runtime.child import run_child
 from cm3leon_jax.runtime.errors import UserError
@@ -48,15 +48,14 @@ SFT_GIN = "runs/demo_sft.gin"  # after the gin files that the demo was given
 SPEED_FILE = "speed.json"
 
 
-def demo(budget: DemoBudget, directory: str = "runs/demo", sft: bool = False, quick: bool = False) -> None:
+def demo(config: DemoConfig, directory: str = "runs/demo", sft: bool = False) -> None:
     """The complete recipe on the embedded data; ends with DIRECTORY/report.html. Started again, it continues.
 
-    With --sft the decoder is then fine-tuned on nine tasks, from edits of pictures to questions about them. With
-    runs/demo_quick.gin everything is smaller, which --quick says in the report."""
-    if quick and sft:
+    With --sft the decoder is then fine-tuned on nine tasks, from edits of pictures to questions about them."""
+    if config.quick and sft:
         raise UserError("the quick demo has no fine-tuning; leave out --sft or --quick")
 
-    from cm3leon_jax.commands.stage import STAGE_FILE, commit
+    from cm3leon_jax.commands.stage import commit
     from cm3leon_jax.evaluation.report import RESULTS_FILE, write_report
     from cm3leon_jax.evaluation.results import assemble_results
     from cm3leon_jax.evaluation.summary import summary_table
@@ -65,43 +64,41 @@ def demo(budget: DemoBudget, directory: str = "runs/demo", sft: bool = False, qu
     run = pathlib.Path(directory)
     given = _gin_arguments()
     stages = STAGES + (SFT_STAGES if sft else ())
-    seconds, peak_memory = {}, 0.0
     speed = _speed(run, given)
-    clock = Clock(budget, speed["compute_dtype"], speed["step_seconds"])
-    seconds["speed"] = speed["seconds"]
+    clock = Clock(config, speed["compute_dtype"], speed["step_seconds"])
+    finished = {stage.name: record["seconds"] for stage in stages if (record := _record(run, stage)).get("finished")}
+    records = {}
     for number, stage in enumerate(stages, start=1):
         arguments = [*given, "--gin_file", SFT_GIN] if stage.of_fine_tuning else given
-        after = [later.command for later in stages[number:] if not later.of_fine_tuning]
-        whole = WholeRun(
-            "demo",
-            time.time(),
-            0.0 if stage.of_fine_tuning else clock.seconds(stage.command, seconds),
-            clock.seconds_of_all(after, seconds),
-        )
-        left = "" if stage.of_fine_tuning else f" ({minutes(whole.seconds_left())} left in all)"
         command = f"cm3leon {' '.join([stage.command, *arguments])}"
+        left, environment = "", {}
+        if not stage.of_fine_tuning:  # whose times are not known beforehand
+            later = [other.name for other in STAGES[number:]]
+            whole = WholeRun(
+                "until fine-tuning" if sft else "demo",
+                time.time(),
+                clock.seconds_left([stage.name], finished),
+                clock.seconds_left(later, finished),
+            )
+            left, environment = f" ({whole.name}: {minutes(whole.seconds_left())} left)", whole.variable()
         print(f"\n[{number}/{len(stages)}] {stage.title}{left}\n$ {command}", flush=True)
         run_child(
-            [sys.executable, "-m", "cm3leon_jax", stage.command, *arguments],
-            f"`cm3leon {stage.command}`",
-            {} if stage.of_fine_tuning else whole.variable(),
+            [sys.executable, "-m", "cm3leon_jax", stage.command, *arguments], f"`cm3leon {stage.command}`", environment
         )
-        record = read_json(run / stage.folder / STAGE_FILE, what="stage record", make_with=f"cm3leon {stage.command}")
-        seconds[stage.name] = record["seconds"]
-        peak_memory = max(peak_memory, record["peak_memory_gib"])
+        records[stage.name] = _record(run, stage)
+        finished[stage.name] = records[stage.name]["seconds"]
     results_path = run / RESULTS_FILE
     measured = read_json(run / "evaluation" / RESULTS_FILE, what="results", make_with="cm3leon evaluate")
     results = assemble_results(
         measured,
         {
-            "seconds": seconds,
-            "peak_memory_gib": peak_memory,
+            "seconds": {"speed": speed["seconds"]} | {name: record["seconds"] for name, record in records.items()},
+            "peak_memory_gib": max(record["peak_memory_gib"] for record in records.values()),
             "commit": commit(),
             "details": {
-                "quick": quick,
+                "quick": config.quick,
                 "machine": {
                     "processor": f"{os.cpu_count()} cores, {processor().model}",
-                    "compute dtype": speed["compute_dtype"],
                     "python": platform.python_version(),
                 },
             },
@@ -115,20 +112,31 @@ def demo(budget: DemoBudget, directory: str = "runs/demo", sft: bool = False, qu
     print(f"\n{summary_table(results, {name: str(path) for name, path in places.items()})}", flush=True)
 
 
+def _record(run: pathlib.Path, stage: Stage) -> dict[str, Any]:
+    """The stage record of a command, {} where it has not begun."""
+    from cm3leon_jax.commands.stage import STAGE_FILE
+    from cm3leon_jax.runtime.files import read_json
+
+    path = run / stage.folder / STAGE_FILE
+    return read_json(path, what="stage record", make_with=f"cm3leon {stage.command}") if path.exists() else {}
+
+
 def _speed(run: pathlib.Path, given: list[str]) -> dict[str, Any]:
-    """What `cm3leon speed` measures here, and how long that takes. Measured once for a run."""
+    """What `cm3leon speed` measures here, and how long that takes; measured once for the same settings."""
     from cm3leon_jax.runtime.files import read_json, write_json
 
     path = run / SPEED_FILE
-    if not path.exists():
-        print(f"Timing the decoder's training step\n$ cm3leon {' '.join(['speed', *given])}", flush=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        started, aside = time.perf_counter(), path.with_suffix(".new.json")
-        command = [sys.executable, "-m", "cm3leon_jax", "speed", *given, "--json", str(aside)]
-        run_child(command, "`cm3leon speed`")
-        measured = read_json(aside, what="speed", make_with="cm3leon speed")
-        write_json(path, measured | {"seconds": time.perf_counter() - started})
-        aside.unlink()
+    if path.exists():
+        measured = read_json(path, what="speed", make_with="cm3leon speed")
+        if measured["given"] == given:
+            return measured
+    print(f"Timing the decoder's training step\n$ cm3leon {' '.join(['speed', *given])}", flush=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    started, aside = time.perf_counter(), path.with_suffix(".new.json")
+    run_child([sys.executable, "-m", "cm3leon_jax", "speed", *given, "--json", str(aside)], "`cm3leon speed`")
+    measured = read_json(aside, what="speed", make_with="cm3leon speed")
+    aside.unlink()
+    write_json(path, measured | {"given": given, "seconds": time.perf_counter() - started})
     return read_json(path, what="speed", make_with="cm3leon speed")
 
 

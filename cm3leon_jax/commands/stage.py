@@ -14,6 +14,7 @@ from typing import Any
 from cm3leon_jax import __version__
 from cm3leon_jax.runtime import hosts
 from cm3leon_jax.runtime.agreement import check_same, flat
+from cm3leon_jax.runtime.compute_dtype import AUTO
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, as_path, check_writable, read_json, write_json
 from cm3leon_jax.runtime.platform import seconds_waited
@@ -64,23 +65,25 @@ def _record(directory: Path, command: str, settings: dict, extendable: dict) -> 
     cost = {"seconds": 0.0, "peak_memory_gib": 0.0}
     if path.exists():
         found = read_json(path, what="stage record", make_with=f"cm3leon {command}")
-        _refuse_other_settings(found, command, settings, directory)
-        if found["finished"] and found["extendable"] == extendable:
+        done = found["finished"] and found["extendable"] == extendable
+        _refuse_other_settings(found, command, settings, directory, done=done)
+        if done:
             print(f"{command}: {directory} is finished; nothing to do", flush=True)
             return None
         cost = {name: found[name] for name in cost}
     return {"command": command, **cost, "settings": settings, "extendable": extendable, "version": __version__}
 
 
-def _refuse_other_settings(record: dict, command: str, settings: dict, directory: Path) -> None:
+def _refuse_other_settings(record: dict, command: str, settings: dict, directory: Path, *, done: bool) -> None:
     if record["command"] != command:
         raise UserError(f"{directory} holds the result of `cm3leon {record['command']}`; choose another folder")
     flat_old, flat_new = flat(record["settings"]), flat(settings)
     changed = sorted(
         name
         for name in flat_old | flat_new
-        # The dtype of a run is its checkpoint's (`runtime/compute_dtype.py`).
-        if flat_old.get(name) != flat_new.get(name) and not name.endswith(".compute_dtype")
+        if flat_old.get(name) != flat_new.get(name)
+        # A run that goes on does so in its checkpoint's dtype or in an explicit one (`runtime/compute_dtype.py`).
+        and not (name.endswith(".compute_dtype") and (not done or flat_new.get(name) == AUTO))
     )
     if changed:
         first = changed[0]

@@ -76,6 +76,8 @@ def _chosen(asked: str, use: Use, recorded: str | None) -> tuple[str, str]:
 def _recorded(directory: Path, part: str) -> str | None:
     """What the last checkpoint was trained in, if there is one."""
     from cm3leon_jax.runtime.checkpoints import Checkpoints
+    from cm3leon_jax.runtime.restart import resumed_config
 
     with Checkpoints(directory) as checkpoints:
-        return None if checkpoints.latest_step() is None else checkpoints.config()[part].get("compute_dtype")
+        config = resumed_config(checkpoints)
+    return None if config is None else config[part].get("compute_dtype")

@@ -49,6 +49,15 @@ def to_save(step: int, position: dict, plateau: Plateau, config: LoopConfig) -> 
     return {"position": position | {"plateau": dataclasses.asdict(plateau)}, "also_keep": needed}
 
 
+def resumed_config(checkpoints: Checkpoints) -> dict | None:
+    """The config of the checkpoint that `resume` goes on at; None where there is none. Changes nothing."""
+    if checkpoints.latest_step() is None:
+        return None
+    restart = next(iter(_read(checkpoints)[-1:]), None)
+    going_back = restart is not None and not restart["cleared"]  # later checkpoints may be half deleted
+    return checkpoints.config(restart["to_step"] if going_back else None)
+
+
 def resume(checkpoints: Checkpoints, state: Any) -> Start:
     """The last checkpoint, with a lower learning rate where the run has gone back to it; `state` where there is none.
 

@@ -13,7 +13,8 @@ from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.partitioning import Partitioning, make_mesh
 from cm3leon_jax.runtime.devices import put_batch
 from cm3leon_jax.runtime.progress import progress
-from cm3leon_jax.training.step import init_state, make_optimizer, make_train_step
+from cm3leon_jax.training.optimizer import make_optimizer
+from cm3leon_jax.training.step import accumulated_parts, init_state, make_train_step
 from cm3leon_jax.training.train import TrainingConfig
 from cm3leon_jax.vocabulary import Vocabulary
 
@@ -24,8 +25,11 @@ class Speed(NamedTuple):
 
 
 def measure_speed(config: DecoderConfig, training: TrainingConfig, *, rows: int, length: int, steps: int) -> Speed:
-    """Compiles the training step of `config` for batches of `rows` × `length` tokens and times `steps` steps."""
+    """Compiles the training step of `config` for batches of `rows` × `length` tokens and times `steps` steps.
+
+    UserError: the rows do not divide over the devices."""
     partitioning = Partitioning(make_mesh(training.mesh), training.rules)
+    accumulated_parts(rows, partitioning.batch_shards, training.step)  # UserError where the rows do not divide
     run_steps = 1_000_000  # of the learning rate's schedule
     optimizer = make_optimizer(training.optimizer, run_steps, partitioning)
     # Which ids are text and which are image matters to the metrics alone.

@@ -16,6 +16,7 @@ from cm3leon_jax.evaluation.suites.work import Work
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.folder import load_decoder
 from cm3leon_jax.runtime import hosts
+from cm3leon_jax.runtime.compute_dtype import Use
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import read_json_lines
 from cm3leon_jax.runtime.progress import progress
@@ -43,6 +44,8 @@ def perplexity(work: Work) -> SuiteResult:
     )
     if data.vocabulary != vocabulary:
         raise UserError(f"{data.directory} was prepared for another vocabulary than the decoder's; name its own data")
+    # As it is sampled from: in one dtype on all machines that share the work.
+    config = config.computing_in(Use.SAMPLING, work.models.partitioning.platform)
     losses_of = make_token_losses(config, params, work.models.partitioning, StepConfig())
     figures: list[Figure] = []
     scored = 0

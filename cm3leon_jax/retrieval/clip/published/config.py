@@ -40,6 +40,7 @@ def _hugging_face(config: Section, images: Section) -> ClipConfig:
         section.require("layer_norm_eps", 1e-5)
     text_width, image_width = text.number("hidden_size", 512), vision.number("hidden_size", 768)
     return ClipConfig(
+        compute_dtype="float32",
         embedding_dim=config.number("projection_dim", 512),
         vocab_size=text.number("vocab_size", 49_408),
         context_length=text.number("max_position_embeddings", 77),
@@ -70,6 +71,7 @@ def _open_clip(file: Section) -> ClipConfig:
     vision.refuse_others("image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio")
     image_width = vision.number("width", 768)
     return ClipConfig(
+        compute_dtype="float32",
         embedding_dim=config.number("embed_dim"),
         vocab_size=text.number("vocab_size", 49_408),
         context_length=text.number("context_length", 77),

@@ -47,6 +47,7 @@ def infer_config(shapes: Shapes, resolution: int) -> ImageTokenizerConfig:
         latent_channels=_shape(shapes, "encoder.conv_out.weight", axes=4)[0],
         code_dim=code_dim,
         num_codes=num_codes,
+        compute_dtype="float32",
     )
 
 

@@ -56,9 +56,9 @@ class _Bar(tqdm.tqdm):
         return values
 
     def _seconds_left(self, values: dict[str, Any]) -> float | None:
-        """Of the command, where the bar tells."""
+        """Of the command, where the bar tells: not yet at its beginning, when what is compiled makes it seem slow."""
         done = values["n"] - values["initial"]
-        if not self._all_work or not values["total"] or done <= 0:
+        if not self._all_work or not values["total"] or done < 0.1 * values["total"]:
             return None
         rate = values["rate"] or done / values["elapsed"]  # the latest one, else the mean
         return (values["total"] - values["n"]) / rate

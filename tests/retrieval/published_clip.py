@@ -14,6 +14,7 @@ from cm3leon_jax.retrieval.clip.published.names import HUGGING_FACE
 from cm3leon_jax.runtime.model_folder import flatten
 
 TINY = ClipConfig(
+    compute_dtype="float32",
     embedding_dim=24,
     vocab_size=len(learn()[0]),
     text_width=32,

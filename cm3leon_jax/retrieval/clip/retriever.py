@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 
@@ -61,7 +62,8 @@ class Retriever:
     def save(self, directory: Path) -> None:
         """Writes the model folder, with a copy of the text tokenizer inside, whole or not at all."""
         with new_directory(directory) as aside:
-            save_model(aside, kind=KIND, config=self.config, params=jax.device_get(self._params))
+            config = dataclasses.replace(self.config, compute_dtype=self.config.dtype)
+            save_model(aside, kind=KIND, config=config, params=jax.device_get(self._params))
             self.tokenizer.save(aside / TOKENIZER_FOLDER)
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import numpy as np
 
@@ -48,7 +50,8 @@ class ImageTokenizer:
 
     def save(self, directory: Path) -> None:
         """Writes a model folder, whole or not at all; `load` gives the same codes for the same images."""
-        save_model(directory, kind=KIND, config=self.config, params=self.params)
+        config = dataclasses.replace(self.config, compute_dtype=self.config.dtype)
+        save_model(directory, kind=KIND, config=config, params=self.params)
         self.fingerprint = model_fingerprint(directory)
 
     def with_params(self, params: dict) -> ImageTokenizer:

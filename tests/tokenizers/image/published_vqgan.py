@@ -14,6 +14,7 @@ from cm3leon_jax.tokenizers.image.config import ImageTokenizerConfig
 
 # As small as 32 groups allow; with attention at two of three levels, and every width its own number.
 SMALL = ImageTokenizerConfig(
+    compute_dtype="float32",
     resolution=32,
     channels=32,
     channel_multipliers=(1, 2, 3),
@@ -24,7 +25,9 @@ SMALL = ImageTokenizerConfig(
     num_codes=50,
 )
 # Meta Chameleon's tokenizer.
-CHAMELEON = ImageTokenizerConfig(resolution=512, channel_multipliers=(1, 1, 2, 2, 4), attention_resolutions=())
+CHAMELEON = ImageTokenizerConfig(
+    resolution=512, channel_multipliers=(1, 1, 2, 2, 4), attention_resolutions=(), compute_dtype="float32"
+)
 
 
 def random_params(config: ImageTokenizerConfig) -> dict:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -64,7 +65,8 @@ def test_a_batch_equals_its_images_alone(trained):
 def test_loaded_tokenizer_is_the_saved_one(trained, tmp_path):
     tokenizer, directory = trained
     loaded = ImageTokenizer.load(directory / "model")
-    assert loaded.config == TINY
+    # What it computes in, the same on every machine, whatever it was trained in.
+    assert loaded.config == dataclasses.replace(TINY, compute_dtype="float32")
     assert loaded.fingerprint == tokenizer.fingerprint != ""
     images = squares(3, 6)
     np.testing.assert_array_equal(loaded.encode(images), tokenizer.encode(images))

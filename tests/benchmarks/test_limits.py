@@ -140,9 +140,10 @@ def test_the_others_are_measured_and_the_line_names_what_is_missing(pipe, monkey
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_programs_end_when_their_benchmark_is_ended(pipe, number):
     program = f"""
-import argparse, json, os, sys
+import argparse, json, os, signal, sys
 from programs import Program
 from rounds import measure
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background of a shell ignore it
 programs = {{
     name: Program({TARGET!r}, {{"pipe": {pipe!r}, "fault": fault}}, {ENVIRONMENT!r})
     for name, fault in [("first", ""), ("second", "sleep")]

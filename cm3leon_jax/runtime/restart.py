@@ -53,9 +53,9 @@ def resumed_config(checkpoints: Checkpoints) -> dict | None:
     """The config of the checkpoint that `resume` goes on at; None where there is none. Changes nothing."""
     if checkpoints.latest_step() is None:
         return None
-    restart = next(iter(_read(checkpoints)[-1:]), None)
-    going_back = restart is not None and not restart["cleared"]  # later checkpoints may be half deleted
-    return checkpoints.config(restart["to_step"] if going_back else None)
+    restarts = _read(checkpoints)
+    going_back = restarts and not restarts[-1]["cleared"]  # later checkpoints may be half deleted
+    return checkpoints.config(restarts[-1]["to_step"] if going_back else None)
 
 
 def resume(checkpoints: Checkpoints, state: Any) -> Start:

@@ -135,9 +135,10 @@ def _speed(run: pathlib.Path, given: list[str]) -> dict[str, Any]:
     started, aside = time.perf_counter(), path.with_suffix(".new.json")
     run_child([sys.executable, "-m", "cm3leon_jax", "speed", *given, "--json", str(aside)], "`cm3leon speed`")
     measured = read_json(aside, what="speed", make_with="cm3leon speed")
+    measured |= {"given": given, "seconds": time.perf_counter() - started}
+    write_json(path, measured)
     aside.unlink()
-    write_json(path, measured | {"given": given, "seconds": time.perf_counter() - started})
-    return read_json(path, what="speed", make_with="cm3leon speed")
+    return measured
 
 
 def _gin_arguments() -> list[str]:

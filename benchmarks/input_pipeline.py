@@ -46,15 +46,15 @@ def main() -> None:
         write_documents(pathlib.Path(folder), arguments.documents)
         pretraining = PretrainingConfig(retrieved_min=2, retrieved_max=2)
         config = StreamConfig(length=LENGTH, batch_size=64, lanes=64)
-        with pretraining_mixture(folder, "speed", pretraining, ObjectiveConfig()) as name:
-            stream = make_stream(name, config)
+        with pretraining_mixture(folder, "speed", pretraining) as name:
+            stream = make_stream(name, config, ObjectiveConfig())
             streams = {
                 "ours": (batch["tokens"].size for batch, _ in stream(None)),
                 "seqio": seqio_tokens(f"{name}.{RETRIEVAL_AUGMENTED}"),
             }
             rates = measure(streams, arguments.rounds, arguments.seconds)
             seeks = {step: seconds_to_first(stream, step) for step in (0, 127, 1_000_000, 1_000_127)}
-            whole = make_stream(name, dataclasses.replace(config, packing="whole")).fill
+            whole = make_stream(name, dataclasses.replace(config, packing="whole"), ObjectiveConfig()).fill
     result = {
         "benchmark": "input_pipeline",
         "tokens_per_second_and_core": {each: round(rate) for each, rate in rates.items()},

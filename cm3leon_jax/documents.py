@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -110,6 +110,29 @@ def segment_spans(ids: np.ndarray, vocabulary: Vocabulary) -> list[Span]:
     return [Span(left + 1, right) for left, right in itertools.pairwise(edges)]
 
 
+class Segment(NamedTuple):
+    """The ids of one text or one image."""
+
+    span: Span
+    is_text: bool
+    whole: bool  # from its beginning to its end; a text: and so is the image that belongs to it
+
+
+def segments_of_block(ids: np.ndarray, vocabulary: Vocabulary) -> list[Segment]:
+    """The text and image segments of any stretch of (not masked) sequences one behind the other, in order, but empty
+    ones. The stretch may begin and end anywhere."""
+    ends = np.flatnonzero((ids == vocabulary.break_id) | (ids == EOS_ID)).tolist()
+    found = []
+    for number, (before, behind) in enumerate(itertools.pairwise([-1, *ends, len(ids)])):
+        if behind == before + 1:
+            continue
+        is_text = bool(vocabulary.is_text(ids[before + 1]))
+        # The segment's end, or that of the image behind it, is in the stretch.
+        ended = number + is_text < len(ends)
+        found.append(Segment(Span(before + 1, behind), is_text, before >= 0 and ended))
+    return found
+
+
 @dataclasses.dataclass(frozen=True)
 class PositionRule:
     """How positions are counted. As it stands here, a token's position is its index, as in the paper.
@@ -169,19 +192,27 @@ def mask(ids: np.ndarray, spans: Sequence[Span], vocabulary: Vocabulary) -> np.n
         if (ids[span.start : span.stop] == vocabulary.break_id).any():
             raise SequenceError(f"{span} crosses <break>")
         end = span.stop
+    return hide_spans(np.asarray(ids, np.int32), spans, vocabulary, tail_at=len(ids) - 1)
+
+
+def hide_spans(ids: np.ndarray, spans: Sequence[Span], vocabulary: Vocabulary, *, tail_at: int) -> np.ndarray:
+    """`mask` on any stretch of sequences [length], whose tail is to stand before its index `tail_at`; spans end there
+    or earlier. -> [length + 3 * spans]."""
     sentinels = vocabulary.sentinel_offset + np.arange(len(spans))
-    return moved(np.asarray(ids, np.int32), spans, sentinels, vocabulary.eoss_id)
+    return moved(ids, spans, sentinels, np.full(len(spans), vocabulary.eoss_id), tail_at=tail_at)
 
 
-def moved(values: np.ndarray, spans: Sequence[Span], sentinels: Sequence[Any] | np.ndarray, ender: Any) -> np.ndarray:
-    """What `mask` does to ids, to any values [length] of them: `sentinels` [spans] and `ender` are the values of the
-    ids that it adds. -> [length + 3 * spans], of the type of `values`."""
+def moved(
+    values: np.ndarray, spans: Sequence[Span], sentinels: np.ndarray, enders: np.ndarray, *, tail_at: int
+) -> np.ndarray:
+    """What `hide_spans` does to ids, to any values [length] of them: `sentinels` and `enders` [spans] are the values of
+    the ids that it adds. -> [length + 3 * spans], of the type of `values`."""
     body, tail, end = [], [], 0
-    for span, sentinel in zip(spans, sentinels, strict=True):
+    for span, sentinel, ender in zip(spans, sentinels, enders, strict=True):
         body += [values[end : span.start], [sentinel]]
         tail += [[sentinel], values[span.start : span.stop], [ender]]
         end = span.stop
-    return np.concatenate([*body, values[end:-1], *tail, values[-1:]]).astype(values.dtype)
+    return np.concatenate([*body, values[end:tail_at], *tail, values[tail_at:]]).astype(values.dtype)
 
 
 def unmask(ids: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:

@@ -40,6 +40,7 @@ def inspect(
     finetuning, or one of its tasks, such as finetuning.vqa."""
     from cm3leon_jax.data.inspection.pages import bank_page, documents_page, is_bank_alone, sequences_page
     from cm3leon_jax.data.instruction_tasks import finetuning_mixture
+    from cm3leon_jax.data.objective import Objective
     from cm3leon_jax.data.shards import PreparedData
     from cm3leon_jax.data.tasks import pretraining_mixture
     from cm3leon_jax.retrieval.memory_bank import MemoryBank
@@ -79,12 +80,15 @@ def inspect(
                 data, split, text, image, ids=wanted, count=count, seed=seed, candidates=candidates, rows=left_out
             )
         else:
+            answers_alone = False
             if task.partition(".")[0] == "finetuning":
-                mixing = finetuning_mixture("finetuning", [data], finetuning, objective, text)
+                answers_alone = finetuning.loss == "answer"
+                mixing = finetuning_mixture("finetuning", [data], finetuning, text)
             else:
-                mixing = pretraining_mixture(prepared, "pretraining", pretraining, objective, text)
+                mixing = pretraining_mixture(prepared, "pretraining", pretraining, text)
             with mixing:
-                found, page = sequences_page(task, split, data, text, image, stream, count=count, seed=seed)
+                hiding = Objective(data.vocabulary, objective, answers_alone)
+                found, page = sequences_page(task, split, data, text, image, stream, hiding, count=count, seed=seed)
             print(found.text)
     with written_aside(output) as aside:
         aside.write_text(page, encoding="utf-8")

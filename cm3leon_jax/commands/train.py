@@ -135,11 +135,14 @@ def train(
                 evaluation[f"retrieved_{count}"] = evaluation_batches(data, "validation", batching, retrieved=count)
         if instructions:
             evaluation |= answer_batches(instructions, "validation", batching, text_tokenizer=text)
-            mixing = finetuning_mixture("finetuning", instructions, finetuning, objective, text)
+            mixing = finetuning_mixture("finetuning", instructions, finetuning, text)
         else:
-            mixing = pretraining_mixture(prepared, "pretraining", pretraining, objective, text)
+            mixing = pretraining_mixture(prepared, "pretraining", pretraining, text)
         with mixing as mixture:
-            batches = make_stream(mixture, stream, position_rule=model.position_rule, **share)
+            alone = bool(instructions) and finetuning.loss == "answer"
+            batches = make_stream(
+                mixture, stream, objective, answers_alone=alone, position_rule=model.position_rule, **share
+            )
             if hosts.is_first():
                 print(f"packing: {batches.fill:.1%} of the tokens in a batch are not padding", flush=True)
                 if batches.left_out:

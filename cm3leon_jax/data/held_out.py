@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from cm3leon_jax.data.instruction_preprocessors import MaskInstruction, TextEncoder, WordInstruction
+from cm3leon_jax.data.instruction_preprocessors import TextEncoder, WordInstruction
 from cm3leon_jax.data.instruction_tasks import find_sources
-from cm3leon_jax.data.objective import ObjectiveConfig
-from cm3leon_jax.data.packing import Example, Row, example_positions, pack_whole, row_of, stack
-from cm3leon_jax.data.preprocessors import as_document
+from cm3leon_jax.data.objective import Objective
+from cm3leon_jax.data.packing import Row, ScoredExample, example_positions, hide_in_example, pack_whole, row_of, stack
+from cm3leon_jax.data.preprocessors import as_document, example_of
 from cm3leon_jax.data.records import PreparedDocument
 from cm3leon_jax.data.shards import BANK_SPLIT, PreparedData, PreparedSplit
 from cm3leon_jax.documents import COUNTED, PositionRule, assemble
@@ -44,7 +44,7 @@ class Batching:
         """How many of so many examples are taken."""
         return examples if self.limit is None else min(self.limit, examples)
 
-    def batches(self, examples: Iterable[Example]) -> list[Row]:
+    def batches(self, examples: Iterable[ScoredExample]) -> list[Row]:
         """Batches [batch_size / process_count, length] of this process; the last is filled up with empty rows."""
         rows = list(pack_whole(examples, self.length, _LOOKAHEAD))
         rows += [row_of([], self.length)] * (-len(rows) % self.batch_size)
@@ -76,19 +76,16 @@ def answer_batches(
 
     An example that is too long for a row is left out. `UserError` where all of a task are.
     """
-    found: dict[str, list[Example]] = {}
+    found: dict[str, list[ScoredExample]] = {}
     for task in find_sources(datas, split):
         vocabulary = task.vocabulary
-        steps = WordInstruction(text_tokenizer, vocabulary), MaskInstruction(vocabulary, ObjectiveConfig(), True)
+        wording, objective = WordInstruction(text_tokenizer, vocabulary), Objective(vocabulary, answers_alone=True)
         examples = found.setdefault(task.name, [])
         for index in range(batching.count(task.examples)):
-            example = task.source.read(split, index) | {"seed": 0, "epoch": 0, "index": index}
-            for step in steps:
-                example = step.step(example)
-            ids = example["tokens"]
-            if len(ids) - 1 <= batching.length:
-                places = example_positions(ids, vocabulary, batching.position_rule)
-                examples.append(Example(ids, example["scored"].astype(bool), places))
+            features = task.source.read(split, index) | {"seed": 0, "epoch": 0, "index": index}
+            example = example_of(wording.step(features))
+            if len(example.ids) + 3 * len(example.answers) <= batching.length + 1:
+                examples.append(hide_in_example(example, batching.length, objective, batching.position_rule))
         if not examples:
             raise UserError(
                 f"no held-out example of {task.name} fits into a row of {batching.length} tokens; "
@@ -103,7 +100,7 @@ def _example(
     vocabulary: Vocabulary,
     retrieved: int,
     batching: Batching,
-) -> Example:
+) -> ScoredExample:
     query = as_document(document)
     found = [as_document(bank[int(place)]) for place in document.neighbours_by_text[:retrieved]]
     while True:
@@ -112,5 +109,5 @@ def _example(
             scored = len(query.text) + len(query.image) + 2  # with <break> between and <eos> behind
             of_query = np.arange(len(ids)) >= len(ids) - scored
             places = example_positions(ids, vocabulary, batching.position_rule)
-            return Example(ids, of_query, places, len(found))
+            return ScoredExample(ids, of_query, places, len(found))
         found.pop()

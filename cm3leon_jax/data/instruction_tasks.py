@@ -17,11 +17,11 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
-from cm3leon_jax.data.instruction_preprocessors import MaskInstruction, TextEncoder, WordInstruction
+from cm3leon_jax.data.instruction_preprocessors import TextEncoder, WordInstruction
 from cm3leon_jax.data.joint_vocabulary import JointVocabulary
-from cm3leon_jax.data.objective import ObjectiveConfig
 from cm3leon_jax.data.prepared_source import PreparedSource
-from cm3leon_jax.data.preprocessors import Example
+from cm3leon_jax.data.preprocessors import Features
+from cm3leon_jax.data.seqio_rows import add_task
 from cm3leon_jax.data.settings import FinetuningConfig
 from cm3leon_jax.data.shards import PreparedData
 from cm3leon_jax.data.splits import KINDS, SPLITS
@@ -42,7 +42,7 @@ class InstructionSource(PreparedSource):
     def vocabulary(self) -> Vocabulary:
         return self._data.vocabulary
 
-    def read(self, split: str, index: int) -> Example:
+    def read(self, split: str, index: int) -> Features:
         document = self.document(split, index)
         if KEY not in document.metadata:
             raise UserError(
@@ -77,7 +77,6 @@ def register_finetuning(
     name: str,
     datas: Sequence[PreparedData],
     config: FinetuningConfig,
-    objective: ObjectiveConfig,
     text_tokenizer: TextEncoder,
 ) -> str:
     """Registers a task for each source of instructions in `datas`, and their mixture `name`; returns its name.
@@ -91,17 +90,9 @@ def register_finetuning(
     found = find_sources(datas)
     if not found:
         raise UserError(f"{datas[0].directory} has no instructions to train on: prepare some (docs/finetuning.md)")
-    preprocessors = [
-        WordInstruction(text_tokenizer, vocabulary),
-        MaskInstruction(vocabulary, objective, answers_alone=config.loss == "answer"),
-    ]
+    wording, joint = WordInstruction(text_tokenizer, vocabulary), JointVocabulary(vocabulary, text_tokenizer)
     for task in found:
-        seqio.TaskRegistry.add(
-            f"{name}.{task.name}",
-            source=task.source,
-            preprocessors=preprocessors,
-            output_features={"tokens": seqio.Feature(JointVocabulary(vocabulary, text_tokenizer), add_eos=False)},
-        )
+        add_task(f"{name}.{task.name}", task.source, wording, joint)
     rates = task_rates(found, config)
     seqio.MixtureRegistry.add(name, [(f"{name}.{task.name}", rate) for task, rate in zip(found, rates, strict=True)])
     return name

@@ -1,29 +1,35 @@
-"""Examples of any length -> rows of one length.
+"""Examples of any length -> rows of one length, with spans hidden by the objective.
 
 A row is a dict of arrays [L]: int32 tokens, targets (each the id behind its token), positions, segments and retrieved
 (how many retrieved documents the example of each target has; 0 on padding), and float32 weights (1 where a target
 counts in the loss, 0 on padding).
+
+What a row holds follows from its examples alone, not from where they came from: the training stream and seqio's
+converter (`seqio_rows.py`) make the same rows of the same examples.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from cm3leon_jax.data.objective import Example, Objective
+from cm3leon_jax.data.randomness import keyed_rng
+from cm3leon_jax.data.settings import StreamConfig
 from cm3leon_jax.documents import COUNTED, PositionRule, SequenceError, positions
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.vocabulary import PAD_ID, Vocabulary
 
 Row = dict[str, np.ndarray]
-PACKINGS = ("straddle", "whole")
+_STAGE = (1 << 32) + 1  # of the random number, see `objective.py`
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Example:
-    """One sequence, ids int32 [n], n >= 2. Of the ids, those that are learned and scored (bool [n]; all by default).
-    `positions` [n] are the ids' indices unless given. `retrieved` documents stand before its query."""
+class ScoredExample:
+    """One sequence as a row has it, ids int32 [n], n >= 2. Of the ids, those that are learned and scored (bool [n]; all
+    by default). `positions` [n] are the ids' indices unless given. `retrieved` documents stand before its query."""
 
     ids: np.ndarray
     scored: np.ndarray | None = None
@@ -36,8 +42,32 @@ class Example:
         return min(len(self.ids) - 1, length)
 
 
+def pack(
+    examples: Iterable[Example], config: StreamConfig, objective: Objective, rule: PositionRule = COUNTED
+) -> Iterator[Row]:
+    """Examples -> rows. Of "whole" ones, instructions that would lose their answers at a row's end are left out."""
+    if config.packing == "straddle":
+        return pack_straddling(examples, config.length, objective, begin_inside_images=config.begin_inside_images)
+    fitting = (hide_in_example(each, config.length, objective, rule) for each in examples if fits(each, config))
+    return pack_whole(fitting, config.length, config.lookahead)
+
+
+def fits(example: Example, config: StreamConfig) -> bool:
+    """Whether a row has room for an example, or may cut it: it may where there is no answer."""
+    if config.packing == "straddle" or not example.answers:
+        return True
+    return len(example.ids) + 3 * len(example.answers) <= config.length + 1
+
+
+def hide_in_example(example: Example, length: int, objective: Objective, rule: PositionRule) -> ScoredExample:
+    """An example as a row of `length` tokens takes it whole."""
+    hidden = objective.hide_in_example(example, length + 1)
+    places = example_positions(hidden.ids, objective.vocabulary, rule)
+    return ScoredExample(hidden.ids, hidden.scored, places, example.retrieved)
+
+
 def example_positions(ids: np.ndarray, vocabulary: Vocabulary, rule: PositionRule) -> np.ndarray | None:
-    """`Example.positions` by the model's rule. `UserError`: the rule has no room for its documents."""
+    """`ScoredExample.positions` by the model's rule. `UserError`: the rule has no room for its documents."""
     if rule == COUNTED:
         return None
     try:
@@ -47,53 +77,66 @@ def example_positions(ids: np.ndarray, vocabulary: Vocabulary, rule: PositionRul
 
 
 def pack_straddling(
-    examples: Iterable[Example], length: int, is_no_beginning: Callable[[np.ndarray], np.ndarray] | None = None
+    examples: Iterable[Example], length: int, objective: Objective, *, begin_inside_images: bool
 ) -> Iterator[Row]:
-    """Examples one behind the other, cut into blocks of length + 1 ids, as CM3Leon does: no mask between examples,
-    and an example may lie across two rows. Every row is full; the ids behind the last whole block are left out.
+    """Examples one behind the other, cut into blocks of length + 1 ids, as CM3Leon does: no mask between examples, and
+    an example may lie across two rows. Every row is full; the ids behind the last whole block are left out.
 
-    A block begins behind the one before, or after the ids there for which `is_no_beginning` is true (ids [n] -> bool
-    [n]): such as those of an image, whose rest would have nothing before it.
+    The first block begins at a random id: else blocks of one number, of which a batch consists, would all hold the same
+    parts of their examples. A later block begins behind the one before, or, not to `begin_inside_images`, after the
+    rest of the image there, which is left out.
     """
-    positions, segments = np.arange(length, dtype=np.int32), np.ones(length, np.int32)
-    held: list[np.ndarray] = []  # [3, n]: ids, the number of retrieved documents of each id's example, whether scored
-    count = 0
-    for example in examples:
-        scored = np.ones(len(example.ids), bool) if example.scored is None else example.scored
-        held.append(np.stack([example.ids, np.full_like(example.ids, example.retrieved), scored]))
-        count += len(example.ids)
-        if count <= length:
+    vocabulary = objective.vocabulary
+    places, segments = np.arange(length, dtype=np.int32), np.ones(length, np.int32)
+    supply = iter(examples)
+    if (first := next(supply, None)) is None:
+        return
+    held = [first]  # examples with ids from the next block's first on; in their ids, `begin` is that first one
+    begin, end = _first_id(first, length), len(first.ids)
+    while True:
+        while held and begin >= len(held[0].ids):
+            passed = len(held.pop(0).ids)
+            begin, end = begin - passed, end - passed
+        if end <= begin + length:
+            if (example := next(supply, None)) is None:
+                return
+            held.append(example)
+            end += len(example.ids)
             continue
-        joined = _from_beginning(np.concatenate(held, axis=1), is_no_beginning)
-        while joined.shape[1] > length:
-            (ids, retrieved, scored), joined = joined[:, : length + 1], joined[:, length + 1 :]
-            joined = _from_beginning(joined, is_no_beginning)
-            yield {
-                "tokens": ids[:-1],
-                "targets": ids[1:],
-                "weights": scored[1:].astype(np.float32),
-                "positions": positions,
-                "segments": segments,
-                "retrieved": retrieved[1:],
-            }
-        held, count = [joined], joined.shape[1]
+        if not begin_inside_images and (rest := _rest_of_image(held, begin, vocabulary)):
+            begin += rest
+            continue
+        hidden = objective.hide_in_block(held, begin, length + 1)
+        begin += hidden.used
+        scored = np.ones(length) if hidden.scored is None else hidden.scored[1:]
+        yield {
+            "tokens": hidden.ids[:-1],
+            "targets": hidden.ids[1:],
+            "weights": scored.astype(np.float32),
+            "positions": places,
+            "segments": segments,
+            "retrieved": hidden.retrieved[1:],
+        }
 
 
-def _from_beginning(joined: np.ndarray, is_no_beginning: Callable[[np.ndarray], np.ndarray] | None) -> np.ndarray:
-    if is_no_beginning is None or not joined.shape[1] or not is_no_beginning(joined[0, :1])[0]:
-        return joined
-    passed = is_no_beginning(joined[0])
-    return joined[:, joined.shape[1] if passed.all() else int(passed.argmin()) :]
+def _first_id(example: Example, length: int) -> int:
+    return int(keyed_rng(example.key, _STAGE, 0, 0).integers(length + 1))
 
 
-def pack_whole(examples: Iterable[Example], length: int, lookahead: int) -> Iterator[Row]:
+def _rest_of_image(examples: Sequence[Example], begin: int, vocabulary: Vocabulary) -> int:
+    """How many of the ids from `begin` on are the rest of an image, all of which the first example has."""
+    is_image = vocabulary.is_image(examples[0].ids[begin:])
+    return len(is_image) if is_image.all() else int(is_image.argmin())
+
+
+def pack_whole(examples: Iterable[ScoredExample], length: int, lookahead: int) -> Iterator[Row]:
     """Whole examples only, several to a row, told apart by their segment numbers; positions restart in each.
 
     `lookahead` examples are held, and each row takes the oldest of them (so none waits for ever) with those others
     that fill the row best.
     """
     supply = iter(examples)
-    held: list[Example] = []
+    held: list[ScoredExample] = []
     while True:
         while len(held) < lookahead and (example := next(supply, None)) is not None:
             held.append(example)
@@ -125,7 +168,7 @@ def fullest_subset(lengths: Sequence[int], room: int) -> list[int]:
     return sorted(taken)
 
 
-def row_of(examples: Sequence[Example], length: int) -> Row:
+def row_of(examples: Sequence[ScoredExample], length: int) -> Row:
     """Puts whole examples into one row; what is left is padding (segment 0, weight 0). No examples: an empty row."""
     row = {
         "tokens": np.full(length, PAD_ID, np.int32),

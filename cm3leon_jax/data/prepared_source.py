@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import seqio
 import tensorflow as tf
 
-from cm3leon_jax.data.preprocessors import Example, joined_document, neighbours_of
+from cm3leon_jax.data.preprocessors import Features, joined_document, neighbours_of
 from cm3leon_jax.data.records import PreparedDocument
 from cm3leon_jax.data.shards import PreparedData
 from cm3leon_jax.data.splits import PAIRS, SPLITS, split_name
@@ -51,7 +51,7 @@ class PreparedSource(seqio.DataSource):
     def document(self, split: str, index: int) -> PreparedDocument:
         return self._data.split(split_name(split, self._kind))[self._ranges[split][index]]
 
-    def read(self, split: str, index: int) -> Example:
+    def read(self, split: str, index: int) -> Features:
         document = self.document(split, index)
         return joined_document(document) | {"neighbours": neighbours_of(document)}
 

@@ -1,7 +1,7 @@
-"""What is done to one prepared document to make a training sequence. One definition, two uses: as seqio preprocessors
-over a `tf.data.Dataset`, and by random access from the training stream.
+"""What is done to one prepared document to make an example; masks are drawn later, on rows (`packing.py`). One
+definition, two uses: as seqio preprocessors over a `tf.data.Dataset`, and by random access from the training stream.
 
-Randomness is keyed by (seed, stage, epoch, index) and by nothing else, so both uses give the same sequences.
+Randomness is keyed by (seed, stage, epoch, index) and by nothing else, so both uses give the same examples.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
-from cm3leon_jax.data.objective import ObjectiveConfig, cm3
+from cm3leon_jax.data.objective import Example
 from cm3leon_jax.data.randomness import keyed_rng
 from cm3leon_jax.data.records import PreparedDocument
 from cm3leon_jax.data.shards import PreparedSplit
-from cm3leon_jax.documents import Document, assemble
+from cm3leon_jax.documents import Document, Span, assemble
 from cm3leon_jax.vocabulary import Vocabulary
 
-Example = dict[str, Any]  # name -> int32 vector, or an integer: "seed", "index", "count" and, by random access, "epoch"
+# Of an example: name -> int32 vector, or an integer: "seed", "index", "count" and, by random access, "epoch".
+Features = dict[str, Any]
 
 
 class Preprocessor(abc.ABC):
@@ -30,7 +31,7 @@ class Preprocessor(abc.ABC):
     adds: ClassVar[tuple[str, ...]]  # names of the int32 vectors that `apply` returns
 
     @abc.abstractmethod
-    def apply(self, example: Example, rng: np.random.Generator) -> Example:
+    def apply(self, example: Features, rng: np.random.Generator) -> Features:
         """-> the vectors named in `adds`."""
 
     @property
@@ -38,7 +39,7 @@ class Preprocessor(abc.ABC):
     def settings(self) -> dict[str, Any]:
         """What the result depends on besides the example, JSON-able: it names the stream."""
 
-    def step(self, example: Example) -> Example:
+    def step(self, example: Features) -> Features:
         """By random access: the example, with "seed", "epoch" and "index", and what this step adds."""
         rng = keyed_rng(example["seed"], self.stage, example["epoch"], example["index"])
         return example | self.apply(example, rng)
@@ -68,49 +69,45 @@ class AssembleDocuments(Preprocessor):
     used (CM3Leon §2.1; three of four there). A document with fewer neighbours than were drawn for gets all it has."""
 
     stage = 1
-    adds = ("tokens", "retrieved")  # the second: how many documents stand before the example's own, [1]
+    adds = ("tokens", "retrieved", "key")  # the second: how many documents stand before the example's own, [1]
 
     bank: PreparedSplit  # where neighbours are looked up
     vocabulary: Vocabulary
     fewest: int  # retrieved documents; each number from `fewest` to `most` is as likely
     most: int
 
-    def apply(self, example: Example, rng: np.random.Generator) -> Example:
+    def apply(self, example: Features, rng: np.random.Generator) -> Features:
         neighbours = example["neighbours"]
         count = self.fewest + int(rng.random() * (self.most - self.fewest + 1))
         drawn = neighbours[rng.permutation(len(neighbours))[:count]] if count and len(neighbours) else ()
         documents = [as_document(self.bank[int(index)]) for index in drawn]
         tokens = assemble([*documents, *split_document(example)], self.vocabulary)
-        return {"tokens": tokens, "retrieved": np.array([len(documents)], np.int32)}
+        return {"tokens": tokens, "retrieved": np.array([len(documents)], np.int32), "key": draw_key(rng)}
 
     @property
     def settings(self) -> dict[str, Any]:
         return {"retrieved": [self.fewest, self.most], "vocabulary": dataclasses.asdict(self.vocabulary)}
 
 
-@dataclasses.dataclass(frozen=True)
-class CausalMasking(Preprocessor):
-    """The CM3 objective (`objective.py`)."""
+def draw_key(rng: np.random.Generator) -> np.ndarray:
+    """`objective.Example.key` as the vector that seqio can hold, int32 [2]."""
+    return rng.integers(1 << 31, size=2, dtype=np.int32)
 
-    stage = 2
-    adds = ("tokens",)
 
-    vocabulary: Vocabulary
-    config: ObjectiveConfig
-
-    def apply(self, example: Example, rng: np.random.Generator) -> Example:
-        return {"tokens": cm3(example["tokens"], self.vocabulary, rng, self.config)}
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return {"objective": dataclasses.asdict(self.config)}
+def example_of(features: Features) -> Example:
+    """What a task gives -> an example."""
+    high, low = (int(part) for part in features["key"])
+    answers = np.reshape(features.get("answers", ()), (-1, 2)).astype(int).tolist()
+    return Example(
+        features["tokens"], high << 31 | low, int(features["retrieved"][0]), tuple(Span(*each) for each in answers)
+    )
 
 
 def as_document(prepared: PreparedDocument) -> Document:
     return Document(prepared.text, prepared.image)
 
 
-def joined_document(prepared: PreparedDocument) -> Example:
+def joined_document(prepared: PreparedDocument) -> Features:
     """A document as vectors: its texts one behind the other, its images likewise, and the lengths of both, [2 * n]."""
     documents = prepared.documents
     return {
@@ -120,7 +117,7 @@ def joined_document(prepared: PreparedDocument) -> Example:
     }
 
 
-def split_document(example: Example) -> list[Document]:
+def split_document(example: Features) -> list[Document]:
     """The inverse of `joined_document`."""
     ends = np.cumsum(example["lengths"].reshape(-1, 2), axis=0)[:-1]
     texts, images = np.split(example["text"], ends[:, 0]), np.split(example["image"], ends[:, 1])

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import seqio
 
+from cm3leon_jax.data.objective import Example
 from cm3leon_jax.data.prepared_source import PreparedSource
-from cm3leon_jax.data.preprocessors import Preprocessor
+from cm3leon_jax.data.preprocessors import Preprocessor, example_of
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.vocabulary import Vocabulary
-
-
-class Sequence(NamedTuple):
-    """One training sequence."""
-
-    tokens: np.ndarray  # ids, int32 [length]
-    retrieved: int  # documents before its own
-    scored: np.ndarray | None = None  # bool [length]: ids that count in the loss; None: all
-    may_be_cut: bool = True  # an instruction's hidden answers stand at its end
 
 
 class RandomAccess:
@@ -38,21 +30,15 @@ class RandomAccess:
     def __len__(self) -> int:
         return self._source.num_input_examples(self._split)
 
-    def sequence(self, seed: int, epoch: int, index: int) -> Sequence:
-        example = self._source.read(self._split, index) | {"seed": seed, "epoch": epoch, "index": index}
+    def example(self, seed: int, epoch: int, index: int) -> Example:
+        features = self._source.read(self._split, index) | {"seed": seed, "epoch": epoch, "index": index}
         for preprocessor in self._preprocessors:
-            example = preprocessor.step(example)
-        scored = example.get("scored")
-        return Sequence(
-            example["tokens"],
-            int(example["retrieved"][0]),
-            None if scored is None else scored.astype(bool),
-            may_be_cut="answers" not in example,
-        )
+            features = preprocessor.step(features)
+        return example_of(features)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What its sequences depend on, JSON-able."""
+        """What its examples depend on, JSON-able."""
         steps = [{"step": type(step).__name__} | step.settings for step in self._preprocessors]
         return {"split": self._split, "steps": steps} | self._source.settings
 
@@ -70,9 +56,9 @@ def tasks_and_rates(name: str) -> list[tuple[seqio.Task, float]]:
     return [(task, rate / sum(rates)) for task, rate in zip(found.tasks, rates, strict=True) if rate]
 
 
-def sample_sequences(name: str, *, split: str, count: int, seed: int) -> list[tuple[str, np.ndarray]]:
-    """`count` sequences of a registered mixture or task, drawn at random -> (task's name, ids) of each."""
+def sample_examples(name: str, *, split: str, count: int, seed: int) -> list[tuple[str, Example]]:
+    """`count` examples of a registered mixture or task, drawn at random, each with its task's name."""
     rng = np.random.default_rng(seed)
     tasks = [(RandomAccess(task, split), rate) for task, rate in tasks_and_rates(name)]
     drawn = [tasks[int(number)][0] for number in rng.choice(len(tasks), count, p=[rate for _, rate in tasks])]
-    return [(task.name, task.sequence(seed, 0, int(rng.integers(len(task)))).tokens) for task in drawn]
+    return [(task.name, task.example(seed, 0, int(rng.integers(len(task))))) for task in drawn]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from cm3leon_jax.data.packing import PACKINGS
 from cm3leon_jax.runtime.errors import UserError
+
+PACKINGS = ("straddle", "whole")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,10 +66,13 @@ class StreamConfig:
     lanes: int = 64  # a multiple of every number of hosts to be used, and a divisor of batch_size; fixed for a run
     packing: str = "straddle"  # "straddle": CM3Leon's, blocks cut through examples; "whole": whole examples, kept apart
     # Whether a block of "straddle" may begin with the rest of an image that the one before cut through. If not, that
-    # rest is left out: a tenth of all tokens, where blocks are of four images.
-    begin_inside_images: bool = False
+    # rest is left out: a tenth of all tokens, where blocks are of four images. And examples that are a little longer
+    # than a block, as those of three retrieved documents are, then lose the end of their last image every time.
+    begin_inside_images: bool = True
     lookahead: int = 16  # examples a lane holds to fill its rows well; for "whole"
-    chapter_steps: int = 128  # steps between two fresh starts of a lane: a restart replays at most so many
+    # Steps between two fresh starts of a lane. A restart replays at most so many; about one example of a lane is cut at
+    # each, so that with fewer steps more ids are never learned.
+    chapter_steps: int = 256
     seed: int = 0  # of everything random in the data
 
     def __post_init__(self) -> None:

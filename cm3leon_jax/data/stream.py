@@ -21,16 +21,16 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from cm3leon_jax.data.packing import Example, Row, example_positions, pack_straddling, pack_whole, stack
-from cm3leon_jax.data.random_access import RandomAccess, Sequence, tasks_and_rates
+from cm3leon_jax.data.objective import Example, Objective, ObjectiveConfig
+from cm3leon_jax.data.packing import Row, fits, pack, stack
+from cm3leon_jax.data.random_access import RandomAccess, tasks_and_rates
 from cm3leon_jax.data.randomness import keyed_rng, mixed, permuted
 from cm3leon_jax.data.settings import StreamConfig
 from cm3leon_jax.documents import COUNTED, PositionRule
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import fingerprint
-from cm3leon_jax.vocabulary import Vocabulary
 
 _DECK_STAGE = 0  # the preprocessors' stages count from 1
 _SAMPLE = 512  # examples packed to learn how many a row takes: 2% accurate
@@ -39,7 +39,9 @@ _SAMPLE = 512  # examples packed to learn how many a row takes: 2% accurate
 def make_stream(
     name: str,
     config: StreamConfig,
+    objective: ObjectiveConfig,
     *,
+    answers_alone: bool = False,
     split: str = "train",
     process_index: int = 0,
     process_count: int = 1,
@@ -47,20 +49,13 @@ def make_stream(
 ) -> Stream:
     """The batches of a registered mixture or task -> `runtime.batches.MakeBatches`, this process's rows of each batch.
 
-    `position_rule` is the model's; only whole examples have positions of their own.
+    `position_rule` is the model's; only whole examples have positions of their own. `answers_alone`: see `Objective`.
     """
     if position_rule != COUNTED and config.packing != "whole":
         raise UserError(
             "position_stride and query_position need StreamConfig.packing = 'whole': blocks that straddle count tokens"
         )
-    return Stream(name, config, split, process_index, process_count, position_rule)
-
-
-def pack(examples: Iterable[Example], config: StreamConfig, vocabulary: Vocabulary) -> Iterator[Row]:
-    """Examples -> rows, as a lane of the stream makes them."""
-    if config.packing == "straddle":
-        return pack_straddling(examples, config.length, None if config.begin_inside_images else vocabulary.is_image)
-    return pack_whole(examples, config.length, config.lookahead)
+    return Stream(name, config, objective, answers_alone, split, process_index, process_count, position_rule)
 
 
 class Stream:
@@ -73,7 +68,15 @@ class Stream:
     """
 
     def __init__(
-        self, name: str, config: StreamConfig, split: str, process_index: int, process_count: int, rule: PositionRule
+        self,
+        name: str,
+        config: StreamConfig,
+        objective: ObjectiveConfig,
+        answers_alone: bool,
+        split: str,
+        process_index: int,
+        process_count: int,
+        rule: PositionRule,
     ):
         if config.lanes % process_count:
             raise UserError(f"{config.lanes} lanes do not divide among {process_count} processes; change lanes")
@@ -85,12 +88,14 @@ class Stream:
         mixture = tasks_and_rates(name)
         self._tasks = [RandomAccess(task, split) for task, _ in mixture]
         self._rates = [rate for _, rate in mixture]
-        self._vocabulary = self._tasks[0].vocabulary
+        self._objective = Objective(self._tasks[0].vocabulary, objective, answers_alone)
         for task in self._tasks:
             if not len(task):
                 raise UserError(f"task {task.name} has no examples in split {split!r}; prepare more data")
         named = {task.name: task.settings | {"rate": rate} for task, rate in zip(self._tasks, self._rates, strict=True)}
-        self._fingerprint = fingerprint(dataclasses.asdict(config), dataclasses.asdict(rule), named)
+        self._fingerprint = fingerprint(
+            dataclasses.asdict(config), dataclasses.asdict(rule), self._objective.settings, named
+        )
         self._deck_size: float = _SAMPLE
         examples_per_row, self.fill = self._measure()
         self._deck_size = examples_per_row * self._lane_rows * config.chapter_steps / (1 - self.left_out)
@@ -117,29 +122,17 @@ class Stream:
         return position["step"]
 
     def _rows(self, lane: int, chapter: int) -> Iterator[Row]:
-        return itertools.chain.from_iterable(
-            pack(self._dealt(lane, deck), self.config, self._vocabulary) for deck in itertools.count(chapter)
-        )
+        decks = itertools.chain.from_iterable(self._dealt(lane, deck) for deck in itertools.count(chapter))
+        return pack(decks, self.config, self._objective, self._position_rule)
 
     def _dealt(self, lane: int, deck: int) -> Iterator[Example]:
-        """The examples of a deck; without those instructions that would lose their answers at a row's end."""
-        return (self._example(drawn) for drawn in self._drawn(lane, deck) if self._fits(drawn))
-
-    def _example(self, drawn: Sequence) -> Example:
-        places = example_positions(drawn.tokens, self._vocabulary, self._position_rule)
-        return Example(drawn.tokens, drawn.scored, places, drawn.retrieved)
-
-    def _fits(self, drawn: Sequence) -> bool:
-        return drawn.may_be_cut or self.config.packing == "straddle" or len(drawn.tokens) - 1 <= self.config.length
-
-    def _drawn(self, lane: int, deck: int) -> Iterator[Sequence]:
         cards = [
             (task, card)
             for task in range(len(self._tasks))
             for card in range(self._cards_before(task, lane, deck), self._cards_before(task, lane, deck + 1))
         ]
         for place in keyed_rng(self.config.seed, _DECK_STAGE, deck, lane).permutation(len(cards)).tolist():
-            yield self._sequence(lane, *cards[place])
+            yield self._example(lane, *cards[place])
 
     def _cards_before(self, task: int, lane: int, deck: int) -> int:
         """How many examples of a task a lane is dealt before this deck. Lanes round at different times: added up, this
@@ -147,25 +140,27 @@ class Stream:
         phase = (lane + mixed(self.config.seed, task)) % self.config.lanes
         return math.floor(deck * self._rates[task] * self._deck_size + phase / self.config.lanes)
 
-    def _sequence(self, lane: int, task: int, card: int) -> Sequence:
+    def _example(self, lane: int, task: int, card: int) -> Example:
         """A lane's `card`-th example of a task; lanes take turns in it."""
         examples = self._tasks[task]
         epoch, place = divmod(card * self.config.lanes + lane, len(examples))
         index = permuted(place, len(examples), mixed(self.config.seed, task, epoch))
-        return examples.sequence(self.config.seed, epoch, index)
+        return examples.example(self.config.seed, epoch, index)
 
     def _measure(self) -> tuple[float, float]:
         """Packs a sample -> (examples a row takes, share of its tokens that are not padding)."""
-        drawn = list(self._drawn(0, 0))
-        sample = [self._example(each) for each in drawn if self._fits(each)]
+        dealt = list(self._dealt(0, 0))
+        sample = [example for example in dealt if fits(example, self.config)]
         if not sample:
             raise UserError(f"no instruction fits into a row of {self.config.length} tokens; raise StreamConfig.length")
-        self.left_out = 1 - len(sample) / len(drawn)
-        rows = list(pack(sample, self.config, self._vocabulary))
+        self.left_out = 1 - len(sample) / len(dealt)
+        rows = list(pack(sample, self.config, self._objective, self._position_rule))
         if self.config.packing == "straddle":
-            # Of few rows, the ids behind the last would be too large a part.
-            of_lengths = (self.config.length + 1) * len(sample) / sum(len(example.ids) for example in sample)
-            return (len(sample) / len(rows) if len(rows) >= 20 else of_lengths), 1.0
+            # Counted in ids: of few rows, those before the first and behind the last would be too large a part.
+            eoss, row_ids = self._objective.vocabulary.eoss_id, self.config.length + 1
+            added = 3 * sum(int((row["targets"] == eoss).sum()) for row in rows) / max(1, len(rows))
+            taken = (row_ids - added) * len(sample) / sum(len(example.ids) for example in sample)
+            return (taken if self.config.begin_inside_images or len(rows) < 20 else len(sample) / len(rows)), 1.0
         full = rows[:-1] or rows  # the last holds what was left
         taken = sum(int(row["segments"].max()) for row in full)
         return taken / len(full), sum(float((row["segments"] > 0).mean()) for row in full) / len(full)

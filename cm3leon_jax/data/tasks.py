@@ -1,11 +1,13 @@
 """seqio tasks over prepared data: pairs with retrieved documents, plain pairs, text, interleaved documents, a mixture.
 
-After `register_pretraining(directory, name, …)` any seqio program can use them:
+After `register_pretraining(directory, name, …)` any seqio program can use them. They end at examples of any length, in
+which nothing is hidden; a feature converter packs them into rows and hides spans there:
 
-    seqio.get_mixture_or_task(name).get_dataset(sequence_length={"tokens": 4096}, split="train", seed=0)
+    converter = RowConverter(StreamConfig(), Objective(vocabulary))
+    seqio.get_dataset(name, {"tokens": 4096}, converter, dataset_split="train", shuffle=True, seed=0)
 
-gives {"tokens": int32 [length]}. Our own training stream takes the same tasks out of the registry and reads them by
-random access (`random_access`). Masks, retrieved documents and their order are drawn anew in each epoch.
+Our own training stream takes the same tasks out of the registry, reads them by random access (`random_access`) and
+packs them by the same functions. Retrieved documents, their order and masks are drawn anew in each epoch.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ import seqio
 
 from cm3leon_jax.data.inspection.rendering import TextDecoder
 from cm3leon_jax.data.joint_vocabulary import JointVocabulary
-from cm3leon_jax.data.objective import ObjectiveConfig
 from cm3leon_jax.data.prepared_source import PreparedSource
-from cm3leon_jax.data.preprocessors import AssembleDocuments, CausalMasking
+from cm3leon_jax.data.preprocessors import AssembleDocuments
+from cm3leon_jax.data.seqio_rows import add_task
 from cm3leon_jax.data.settings import PretrainingConfig
 from cm3leon_jax.data.shards import BANK_SPLIT, PreparedData
 from cm3leon_jax.data.splits import INTERLEAVED, PAIRS, TEXT_ONLY, split_name
@@ -37,7 +39,6 @@ def register_pretraining(
     directory: Path,
     name: str,
     config: PretrainingConfig,
-    objective: ObjectiveConfig,
     text_tokenizer: TextDecoder | None = None,
 ) -> str:
     """Registers the tasks over a folder that `cm3leon prepare` wrote, and their mixture `NAME`; returns its name.
@@ -63,7 +64,7 @@ def register_pretraining(
             raise UserError(f"{directory} has no documents for the task {task}: set its rate to 0")
         retrieved = (config.retrieved_min, config.retrieved_max) if task == RETRIEVAL_AUGMENTED else (0, 0)
         for suffix, source, weight in sources:
-            _add_task(f"{name}.{task}{suffix}", source, data, retrieved, objective, text_tokenizer)
+            _add_task(f"{name}.{task}{suffix}", source, data, retrieved, text_tokenizer)
             if rate:
                 tasks.append((f"{name}.{task}{suffix}", rate * weight))
     seqio.MixtureRegistry.add(name, tasks)
@@ -87,17 +88,10 @@ def _add_task(
     source: PreparedSource,
     data: PreparedData,
     retrieved: tuple[int, int],
-    objective: ObjectiveConfig,
     text_tokenizer: TextDecoder | None,
 ) -> None:
-    vocabulary = data.vocabulary
-    assembling = AssembleDocuments(data.split(BANK_SPLIT), vocabulary, *retrieved)
-    seqio.TaskRegistry.add(
-        name,
-        source=source,
-        preprocessors=[assembling, CausalMasking(vocabulary, objective)],
-        output_features={"tokens": seqio.Feature(JointVocabulary(vocabulary, text_tokenizer), add_eos=False)},
-    )
+    assembling = AssembleDocuments(data.split(BANK_SPLIT), data.vocabulary, *retrieved)
+    add_task(name, source, assembling, JointVocabulary(data.vocabulary, text_tokenizer))
 
 
 @contextlib.contextmanager

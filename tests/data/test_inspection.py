@@ -60,7 +60,7 @@ def test_hidden_spans_are_those_that_were_hidden(seed, count):
         Document(rng.integers(UNK_ID, 150, rng.integers(9)), rng.integers(0, 10, rng.integers(9))) for _ in range(count)
     ]
     ids = assemble(documents, VOCABULARY)
-    spans = choose_spans(ids, VOCABULARY, rng, ObjectiveConfig(rate=2.0))
+    spans = choose_spans(ids, VOCABULARY, rng, ObjectiveConfig(), 2)
     assert hidden_spans(mask(ids, spans, VOCABULARY), VOCABULARY) == spans
 
 

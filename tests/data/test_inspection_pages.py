@@ -16,7 +16,7 @@ from cm3leon_jax.data.inspection.images import DecodedImages
 from cm3leon_jax.data.inspection.packed import packed_section
 from cm3leon_jax.data.inspection.pages import bank_page, documents_page, is_bank_alone, sequences_page
 from cm3leon_jax.data.inspection.search import searches
-from cm3leon_jax.data.objective import ObjectiveConfig
+from cm3leon_jax.data.objective import Example, Objective, ObjectiveConfig
 from cm3leon_jax.data.prepare import PrepareConfig
 from cm3leon_jax.data.prepare.job import Models
 from cm3leon_jax.data.prepare.pipeline import prepare
@@ -130,8 +130,9 @@ def test_interleaved_documents_show_all_their_parts(tmp_path):
 
 def test_a_page_of_sequences_tells_how_they_fill_rows(data):
     stream = StreamConfig(length=64, batch_size=4, lanes=4, packing="whole")
-    with pretraining_mixture(data.directory, "inspected", PretrainingConfig(), ObjectiveConfig(), Words()):
-        found, source = sequences_page("inspected", "train", data, Words(), Means(), stream, count=2, seed=0)
+    objective = Objective(data.vocabulary)
+    with pretraining_mixture(data.directory, "inspected", PretrainingConfig(), Words()):
+        found, source = sequences_page("inspected", "train", data, Words(), Means(), stream, objective, count=2, seed=0)
     text = Page(source).text
     assert found.text.count("<eos>") == 4 and "[image 4 codes]" in found.text
     assert "1. inspected.retrieval_augmented_pairs" in text and "3. inspected" not in text
@@ -139,14 +140,15 @@ def test_a_page_of_sequences_tells_how_they_fill_rows(data):
 
 
 def test_packing_is_told_of_the_very_rows(data):
-    sequences = [np.full(length, 5, np.int32) for length in [5, 5, 5, 9] * 10]
+    examples = [Example(np.full(length, 5, np.int32)) for length in [5, 5, 5, 9] * 10]
+    objective = Objective(data.vocabulary, ObjectiveConfig(rate=0))
     whole = StreamConfig(length=8, batch_size=1, lanes=1, packing="whole", lookahead=2)
-    text = Page(packed_section(sequences, whole, data.vocabulary)).text
+    text = Page(packed_section(examples, whole, objective)).text
     assert "40 sequences: smallest 5, median 5, mean 6, largest 9" in text and "Longer than a row of 8 0.0%" in text
     straddle = dataclasses.replace(whole, packing="straddle")
-    text = Page(packed_section(sequences, straddle, data.vocabulary)).text
+    text = Page(packed_section(examples, straddle, objective)).text
     assert "26 rows" in text and "padding" not in text  # 240 ids in blocks of 9
-    short = Page(packed_section(sequences[:1], straddle, data.vocabulary)).text
+    short = Page(packed_section(examples[:1], straddle, objective)).text
     assert "too short to fill one row" in short and "Sequences a row" not in short
 
 

@@ -10,12 +10,12 @@ import pytest
 import seqio
 
 from cm3leon_jax.data.held_out import Batching, answer_batches
-from cm3leon_jax.data.instruction_preprocessors import MaskInstruction
 from cm3leon_jax.data.instruction_tasks import find_sources, finetuning_mixture, mixing_rates, task_rates
-from cm3leon_jax.data.objective import ObjectiveConfig
+from cm3leon_jax.data.objective import Objective, ObjectiveConfig
 from cm3leon_jax.data.prepare.config import PrepareConfig
 from cm3leon_jax.data.prepare.job import Models, NoRetriever
 from cm3leon_jax.data.prepare.pipeline import prepare
+from cm3leon_jax.data.preprocessors import example_of
 from cm3leon_jax.data.random_access import RandomAccess
 from cm3leon_jax.data.settings import FinetuningConfig, StreamConfig
 from cm3leon_jax.data.sources import open_source
@@ -78,8 +78,8 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def mixture(data):
-    def register(config=None, objective=None):
-        return finetuning_mixture(NAME, [data], config or FinetuningConfig(), objective or ObjectiveConfig(), WORDS)
+    def register(config=None):
+        return finetuning_mixture(NAME, [data], config or FinetuningConfig(), WORDS)
 
     return register
 
@@ -98,14 +98,15 @@ def test_each_source_is_a_task(data):
 
 
 def test_random_access_gives_what_seqio_gives(data, mixture):
-    with mixture(objective=ObjectiveConfig(answer_probability=0.5)):
+    with mixture():
         for task in ("parts.documents.0", "parts.documents.1"):
-            found = seqio.TaskRegistry.get(f"{NAME}.{task}")
-            dataset = found.get_dataset({"tokens": 300}, "train", shuffle=False, seed=3, num_epochs=2)
-            alone = RandomAccess(found, "train")
+            registered = seqio.TaskRegistry.get(f"{NAME}.{task}")
+            dataset = registered.get_dataset({"tokens": 300}, "train", shuffle=False, seed=3, num_epochs=2)
+            alone = RandomAccess(registered, "train")
             for place, example in enumerate(dataset.as_numpy_iterator()):
-                expected = alone.sequence(3, *divmod(place, len(alone)))
-                np.testing.assert_array_equal(example["tokens"], expected.tokens)
+                expected, found = alone.example(3, *divmod(place, len(alone))), example_of(example)
+                np.testing.assert_array_equal(found.ids, expected.ids)
+                assert (found.key, found.answers) == (expected.key, expected.answers) and found.answers
             assert place + 1 == 2 * len(alone)
 
 
@@ -113,7 +114,7 @@ def test_sequences_hold_the_documents(data, mixture):
     with mixture():
         task = RandomAccess(seqio.TaskRegistry.get(f"{NAME}.parts.documents.1"), "train")
         for index in range(len(task)):
-            first, second = parse(task.sequence(0, 0, index).tokens, data.vocabulary)
+            first, second = parse(task.example(0, 0, index).ids, data.vocabulary)
             assert first.text.tolist() == [7] and second.text.tolist() == [5]  # "edit", "so"
             assert len(first.image) == len(second.image) == 4
 
@@ -121,11 +122,11 @@ def test_sequences_hold_the_documents(data, mixture):
 def test_answers_are_hidden_as_often_as_asked(data, mixture):
     """Without other masks and with a probability of 1, each example hides just its answer."""
     objective = ObjectiveConfig(mode="fixed", rate=0, answer_probability=1.0)
-    with mixture(objective=objective):
+    with mixture():
         task = RandomAccess(seqio.TaskRegistry.get(f"{NAME}.parts.documents.0"), "train")
         vocabulary = task.vocabulary
         for index in range(len(task)):
-            ids = task.sequence(0, 0, index).tokens
+            ids = Objective(vocabulary, objective).hide_in_example(task.example(0, 0, index), 100).ids
             (answer,) = [int(i) for i in parse(ids, vocabulary)[0].text[2:]]
             assert ids.tolist()[-5:] == [
                 *ids.tolist()[-5:-4],
@@ -137,16 +138,21 @@ def test_answers_are_hidden_as_often_as_asked(data, mixture):
 
 
 def test_loss_on_answers_alone(data, mixture):
-    with mixture(FinetuningConfig(loss="answer")):
-        vocabulary = data.vocabulary
-        asked = RandomAccess(seqio.TaskRegistry.get(f"{NAME}.parts.documents.0"), "train").sequence(0, 0, 0)
-        scored = asked.tokens[asked.scored]
+    with mixture():
+        objective, vocabulary = Objective(data.vocabulary, answers_alone=True), data.vocabulary
+        asked, edited = (
+            objective.hide_in_example(
+                RandomAccess(seqio.TaskRegistry.get(f"{NAME}.{task}"), "train").example(0, 0, 0), 99
+            )
+            for task in ("parts.documents.0", "parts.documents.1")
+        )
+        scored = asked.ids[asked.scored]
         assert len(scored) == 2 and vocabulary.is_text(scored[:1]).all() and scored[1] == vocabulary.eoss_id
-        edited = RandomAccess(seqio.TaskRegistry.get(f"{NAME}.parts.documents.1"), "train").sequence(0, 0, 0)
-        assert np.flatnonzero(edited.scored).tolist() == list(range(len(edited.tokens) - 5, len(edited.tokens)))
-        batch, _ = next(make_stream(NAME, StreamConfig(length=64, batch_size=2, lanes=2, packing="whole"))())
+        assert np.flatnonzero(edited.scored).tolist() == list(range(len(edited.ids) - 5, len(edited.ids)))
+        alone = {"objective": ObjectiveConfig(), "answers_alone": True}
+        batch, _ = next(make_stream(NAME, StreamConfig(length=64, batch_size=2, lanes=2, packing="whole"), **alone)())
         assert 0 < batch["weights"].sum() < (batch["segments"] > 0).sum() / 2
-        straddled, _ = next(make_stream(NAME, StreamConfig(length=64, batch_size=2, lanes=2))())
+        straddled, _ = next(make_stream(NAME, StreamConfig(length=64, batch_size=2, lanes=2), **alone)())
         assert 0 < straddled["weights"].mean() < 0.5
 
 
@@ -238,16 +244,16 @@ def test_held_out_answers_of_a_published_split(tmp_path, images):
 
 def test_instructions_that_do_not_fit_a_row_are_left_out(data, mixture):
     config = StreamConfig(length=12, batch_size=4, lanes=2, packing="whole", chapter_steps=4)
-    with mixture(FinetuningConfig(loss="answer")):
-        stream = make_stream(NAME, config)
-        longest = [len(task.sequence(0, 0, index).tokens) - 1 for task in stream._tasks for index in range(len(task))]
+    with mixture():
+        stream = make_stream(NAME, config, ObjectiveConfig(), answers_alone=True)
+        longest = [len(task.example(0, 0, index).ids) - 1 for task in stream._tasks for index in range(len(task))]
         assert 0.2 < stream.left_out < 1 and max(longest) > config.length
         batch, _ = next(stream())
         for segment_row, weights in zip(batch["segments"], batch["weights"], strict=True):
             for segment in range(1, segment_row.max() + 1):
                 assert weights[segment_row == segment].any()  # its answer is there
         with pytest.raises(UserError, match="no instruction fits into a row of 4 tokens"):
-            make_stream(NAME, dataclasses.replace(config, length=4))
+            make_stream(NAME, dataclasses.replace(config, length=4), ObjectiveConfig())
     with pytest.raises(UserError, match=r"no held-out example of parts.documents.0 fits into a row of 4 tokens"):
         answer_batches([data], "validation", Batching(length=4, batch_size=1), text_tokenizer=WORDS)
 
@@ -256,5 +262,3 @@ def test_settings():
     for wrong in ({"loss": "half"}, {"most_repeats": 0.5}, {"least_repeats": 0}):
         with pytest.raises(UserError):
             FinetuningConfig(**wrong)
-    step = MaskInstruction(None, ObjectiveConfig(), answers_alone=True)
-    assert step.settings["answers_alone"]

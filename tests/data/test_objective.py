@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cm3leon_jax.data.objective import ObjectiveConfig, choose_spans, cm3
+from cm3leon_jax.data.objective import Example, Objective, ObjectiveConfig
 from cm3leon_jax.documents import Document, Span, assemble, parse, segment_spans
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.vocabulary import UNK_ID, Vocabulary
@@ -28,7 +28,7 @@ configs = st.one_of(
         rate=st.floats(0, 8),
         max_spans=st.integers(0, 9),
         whole_segment_probability=st.floats(0, 1),
-        whole_text_share=st.floats(0, 1),
+        whole_text_share=st.one_of(st.none(), st.floats(0, 1)),
     ),
     st.builds(ObjectiveConfig, mode=st.just("fixed"), rate=st.integers(0, 8)),
     st.builds(ObjectiveConfig, mode=st.just("fim"), rate=st.floats(0, 1)),
@@ -42,15 +42,33 @@ def pair(texts=9, images=64, retrieved=0):
 
 
 def draws(ids, config, count=4000):
-    rng = np.random.default_rng(1)
-    return [choose_spans(ids, VOCABULARY, rng, config) for _ in range(count)]
+    """The spans that are hidden in an example, each time it is used."""
+    objective = Objective(VOCABULARY, config)
+    found = []
+    for key in range(count):
+        hidden = objective.hide_in_example(Example(ids, key), 10 * len(ids))
+        found.append(spans_of(hidden.ids))
+    return found
+
+
+def spans_of(masked):
+    """Where the hidden spans of a masked example stand in it unmasked, in order."""
+    sentinels = np.flatnonzero(VOCABULARY.is_sentinel(masked))
+    places, tails = np.split(sentinels, 2)
+    spans, longer = [], 0
+    for place, tail in zip(places.tolist(), tails.tolist(), strict=True):
+        length = int((masked[tail:] == VOCABULARY.eoss_id).argmax()) - 1
+        spans.append(Span(place + longer, place + longer + length))
+        longer += length - 1
+    return spans
 
 
 @settings(max_examples=300)
-@given(st.lists(documents, min_size=1, max_size=4), configs, st.integers(0, 2**32))
+@given(st.lists(documents, min_size=1, max_size=4), configs, st.integers(0, 2**62))
 def test_spans_are_in_order_apart_not_empty_and_each_inside_one_segment(given_documents, config, seed):
     ids = assemble(given_documents, VOCABULARY)
-    spans = choose_spans(ids, VOCABULARY, np.random.default_rng(seed), config)
+    masked = Objective(VOCABULARY, config).hide_in_example(Example(ids, seed), 10_000).ids
+    spans = spans_of(masked)
     assert len(spans) <= min(config.max_spans, VOCABULARY.num_sentinels)
     end = 0
     segments = segment_spans(ids, VOCABULARY)
@@ -58,12 +76,11 @@ def test_spans_are_in_order_apart_not_empty_and_each_inside_one_segment(given_do
         assert end <= span.start < span.stop
         assert any(segment.start <= span.start and span.stop <= segment.stop for segment in segments)
         end = span.stop
-    masked = cm3(ids, VOCABULARY, np.random.default_rng(seed), config)
     assert len(masked) == len(ids) + 3 * len(spans)
     assert parse(masked, VOCABULARY) == given_documents
 
 
-def test_the_same_generator_gives_the_same_spans():
+def test_the_same_key_gives_the_same_spans():
     assert draws(pair(), ObjectiveConfig(), 50) == draws(pair(), ObjectiveConfig(), 50)
 
 
@@ -76,7 +93,7 @@ def test_poisson_leaves_the_share_causal_that_it_should(rate):
 
 
 def test_fixed_and_fim_counts():
-    assert {len(spans) for spans in draws(pair(), ObjectiveConfig(mode="fixed", rate=2), 300)} == {2}
+    assert {len(spans) for spans in draws(pair(retrieved=2), ObjectiveConfig(mode="fixed", rate=2), 300)} == {2}
     fim = [len(spans) for spans in draws(pair(), ObjectiveConfig(mode="fim", rate=0.7))]
     assert set(fim) == {0, 1}
     assert np.mean(fim) == pytest.approx(0.7, abs=0.025)
@@ -104,6 +121,19 @@ def test_without_whole_segments_a_caption_is_practically_never_hidden():
     assert np.mean(default) > 0.03
 
 
+def test_masks_are_whole_segments_together_or_none_is():
+    """As the authors draw them: each segment as likely, texts and images alike, and fewer than there are."""
+    ids = pair(retrieved=2)
+    segments = segment_spans(ids, VOCABULARY)
+    config = ObjectiveConfig(mode="fixed", rate=3, whole_segment_probability=0.4)
+    drawn = draws(ids, config)
+    together = [spans for spans in drawn if all(span in segments for span in spans)]
+    assert np.mean([len(spans) == 3 for spans in together]) > 0.99
+    assert len(together) / len(drawn) == pytest.approx(0.4, abs=0.03)
+    shares = np.bincount([segments.index(span) for spans in together for span in spans], minlength=6) / len(together)
+    assert shares == pytest.approx([0.5] * 6, abs=0.04)
+
+
 def test_a_random_span_is_clipped_to_the_segment_that_it_overlaps_most():
     ids = pair(texts=4, images=16)
     config = ObjectiveConfig(mode="fixed", rate=1, whole_segment_probability=0)
@@ -125,13 +155,16 @@ def test_all_answers_are_hidden_together_as_often_as_told_and_masks_as_often_as_
     (text, _) = segment_spans(ids, VOCABULARY)
     answers = [Span(text.start + 2, text.start + 4), Span(text.start + 7, text.start + 8)]
     config = ObjectiveConfig(mode="fixed", rate=1, whole_segment_probability=0, answer_probability=probability)
-    rng = np.random.default_rng(0)
-    drawn = [choose_spans(ids, VOCABULARY, rng, config, answers) for _ in range(2000)]
+    objective = Objective(VOCABULARY, config)
+    examples = [Example(ids, key, answers=tuple(answers)) for key in range(2000)]
+    drawn = [spans_of(objective.hide_in_example(example, 1000).ids) for example in examples]
     together = [set(answers) <= set(spans) for spans in drawn]
     assert np.mean(together) == pytest.approx(probability, abs=0.03)
     assert all(len(spans) == 1 + 2 * hidden for spans, hidden in zip(drawn, together, strict=True))
     assert all(a.stop <= b.start for spans in drawn for a, b in itertools.pairwise(spans))
-    assert choose_spans(ids, VOCABULARY, rng, dataclasses.replace(config, max_spans=1), answers)[1:] == []
+    limited = Objective(VOCABULARY, dataclasses.replace(config, max_spans=2))
+    most = [len(spans_of(limited.hide_in_example(example, 1000).ids)) for example in examples]
+    assert max(most) == (2 if probability else 1)
 
 
 def test_documents_without_content_stay_causal():

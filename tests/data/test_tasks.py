@@ -8,10 +8,12 @@ import seqio
 from prepared_folder import VOCABULARY, write_prepared
 
 from cm3leon_jax.data.joint_vocabulary import JointVocabulary
-from cm3leon_jax.data.objective import ObjectiveConfig
-from cm3leon_jax.data.preprocessors import neighbours_of
-from cm3leon_jax.data.random_access import RandomAccess, sample_sequences, tasks_and_rates
-from cm3leon_jax.data.settings import PretrainingConfig
+from cm3leon_jax.data.objective import Objective, ObjectiveConfig
+from cm3leon_jax.data.packing import pack
+from cm3leon_jax.data.preprocessors import example_of, neighbours_of
+from cm3leon_jax.data.random_access import RandomAccess, sample_examples, tasks_and_rates
+from cm3leon_jax.data.seqio_rows import RowConverter
+from cm3leon_jax.data.settings import PretrainingConfig, StreamConfig
 from cm3leon_jax.data.shards import PreparedData
 from cm3leon_jax.data.tasks import pretraining_mixture, register_pretraining, unregister
 from cm3leon_jax.documents import parse
@@ -30,9 +32,14 @@ def directory(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def registered(directory):
-    register_pretraining(directory, NAME, CONFIG, ObjectiveConfig())
+    register_pretraining(directory, NAME, CONFIG)
     yield
     unregister(NAME)
+
+
+def assert_same(first, second):
+    assert np.array_equal(first.ids, second.ids) and first.ids.dtype == second.ids.dtype == np.int32
+    assert (first.key, first.retrieved, first.answers) == (second.key, second.retrieved, second.answers)
 
 
 def dataset(name, **settings):
@@ -52,7 +59,7 @@ def test_random_access_gives_what_seqio_gives(name):
     examples = take(name, 2 * SIZE + 3, split="train", shuffle=False, seed=7, num_epochs=3)
     for place, example in enumerate(examples):
         epoch, index = divmod(place, SIZE)
-        assert np.array_equal(example["tokens"], task.sequence(7, epoch, index).tokens)
+        assert_same(example_of(example), task.example(7, epoch, index))
 
 
 def test_shuffling_and_sharding_change_the_order_alone():
@@ -62,7 +69,7 @@ def test_shuffling_and_sharding_change_the_order_alone():
         info = seqio.ShardInfo(index=shard, num_shards=3)
         examples = list(dataset(AUGMENTED, split="train", shuffle=True, seed=7, shard_info=info))
         for example in examples:
-            assert np.array_equal(example["tokens"], task.sequence(7, 0, int(example["index"])).tokens)
+            assert np.array_equal(example["tokens"], task.example(7, 0, int(example["index"])).ids)
         indices = [int(example["index"]) for example in examples]
         assert indices != sorted(indices)
         found += indices
@@ -71,14 +78,14 @@ def test_shuffling_and_sharding_change_the_order_alone():
 
 def test_the_mixture_is_deterministic_given_the_seed():
     first, again, other = (take(NAME, 40, split="train", shuffle=True, seed=seed) for seed in (3, 3, 4))
-    assert all(list(example) == ["tokens"] and example["tokens"].dtype == np.int32 for example in first)
+    assert all(example.keys() == {"tokens", "retrieved", "key"} for example in first)
     assert all(np.array_equal(a["tokens"], b["tokens"]) for a, b in zip(first, again, strict=True))
     assert not all(np.array_equal(a["tokens"], b["tokens"]) for a, b in zip(first, other, strict=True))
 
 
 def test_without_a_seed_every_call_differs():
     first, again = (take(PLAIN, SIZE, split="train", shuffle=False) for _ in range(2))
-    assert not all(np.array_equal(a["tokens"], b["tokens"]) for a, b in zip(first, again, strict=True))
+    assert not any(np.array_equal(a["key"], b["key"]) for a, b in zip(first, again, strict=True))
 
 
 def test_augmented_pairs_hold_retrieved_documents_in_changing_number_and_order(directory):
@@ -89,7 +96,7 @@ def test_augmented_pairs_hold_retrieved_documents_in_changing_number_and_order(d
     assert len(neighbours) == 3  # four are stored, and one of them twice
     seen = set()
     for epoch in range(60):
-        *retrieved, last = parse(task.sequence(0, epoch, 2).tokens, VOCABULARY)
+        *retrieved, last = parse(task.example(0, epoch, 2).ids, VOCABULARY)
         assert np.array_equal(last.text, query.text) and np.array_equal(last.image, query.image)
         places = [
             next(int(n) for n in neighbours if np.array_equal(train[int(n)].image, found.image)) for found in retrieved
@@ -103,20 +110,43 @@ def test_augmented_pairs_hold_retrieved_documents_in_changing_number_and_order(d
 def test_plain_pairs_are_the_documents_alone(directory):
     train, task = PreparedData(directory).split("train"), RandomAccess(seqio.TaskRegistry.get(PLAIN), "train")
     for index in range(SIZE):
-        (document,) = parse(task.sequence(0, 0, index).tokens, VOCABULARY)
+        (document,) = parse(task.example(0, 0, index).ids, VOCABULARY)
         assert np.array_equal(document.text, train[index].text) and np.array_equal(document.image, train[index].image)
 
 
-def test_masks_are_drawn_anew_in_each_epoch():
+def test_keys_are_drawn_anew_in_each_epoch():
+    """What masks are drawn from."""
     task = RandomAccess(seqio.TaskRegistry.get(PLAIN), "train")
-    assert len({task.sequence(0, epoch, 4).tokens.tobytes() for epoch in range(20)}) > 5
-    assert np.array_equal(task.sequence(0, 3, 4).tokens, task.sequence(0, 3, 4).tokens)
+    keys = [task.example(0, epoch, index).key for epoch in range(20) for index in range(SIZE)]
+    assert len(set(keys)) == len(keys)
+    assert task.example(0, 3, 4).key == task.example(0, 3, 4).key
 
 
-def test_sequences_are_trimmed_to_the_asked_length():
+def test_examples_keep_their_length():
+    """They are not cut to a row's: rows are cut out of them."""
     task = seqio.get_mixture_or_task(NAME)
-    for example in task.get_dataset({"tokens": 10}, split="validation", num_epochs=1).as_numpy_iterator():
-        assert len(example["tokens"]) <= 10
+    lengths = [
+        len(example["tokens"])
+        for example in task.get_dataset({"tokens": 10}, split="validation", num_epochs=1).as_numpy_iterator()
+    ]
+    assert min(lengths) > 10
+
+
+@pytest.mark.parametrize("packing", ["straddle", "whole"])
+def test_seqio_makes_the_rows_of_the_stream(packing):
+    """Of the same examples in the same order, byte for byte; more than one epoch of them."""
+    config, objective = StreamConfig(length=50, packing=packing), Objective(VOCABULARY, ObjectiveConfig(rate=2.0))
+    found = seqio.get_dataset(
+        AUGMENTED, {"tokens": 50}, RowConverter(config, objective), dataset_split="train", seed=7, num_epochs=3
+    )
+    task = RandomAccess(seqio.TaskRegistry.get(AUGMENTED), "train")
+    examples = (task.example(7, epoch, index) for epoch in range(3) for index in range(SIZE))
+    rows = 0
+    for row, expected in zip(found.as_numpy_iterator(), pack(examples, config, objective), strict=True):
+        assert row.keys() == expected.keys()
+        assert all(row[name].tobytes() == expected[name].tobytes() for name in row)
+        rows += 1
+    assert rows > SIZE
 
 
 def test_rates_become_shares():
@@ -125,7 +155,7 @@ def test_rates_become_shares():
 
 
 def test_a_rate_of_nothing_leaves_a_task_out_of_the_mixture(directory):
-    register_pretraining(directory, "one_task", PretrainingConfig(), ObjectiveConfig())
+    register_pretraining(directory, "one_task", PretrainingConfig())
     try:
         names = [task.name for task, _ in tasks_and_rates("one_task")]
         assert names == ["one_task.retrieval_augmented_pairs"]
@@ -135,16 +165,16 @@ def test_a_rate_of_nothing_leaves_a_task_out_of_the_mixture(directory):
     unregister("one_task")
 
 
-def test_sampled_sequences_are_the_tasks_own():
-    drawn = sample_sequences(NAME, split="validation", count=30, seed=1)
+def test_sampled_examples_are_the_tasks_own():
+    drawn = sample_examples(NAME, split="validation", count=30, seed=1)
     assert {name for name, _ in drawn} == {AUGMENTED, PLAIN}
-    for name, ids in drawn:
-        assert (len(parse(ids, VOCABULARY)) == 1) == (name == PLAIN)
+    for name, example in drawn:
+        assert (len(parse(example.ids, VOCABULARY)) == 1) == (name == PLAIN)
 
 
 def test_names_and_splits_that_are_not_there_are_user_errors(directory):
     with pytest.raises(UserError, match="registered already"):
-        register_pretraining(directory, NAME, CONFIG, ObjectiveConfig())
+        register_pretraining(directory, NAME, CONFIG)
     with pytest.raises(UserError, match=f"no task or mixture 'nothing'.*{NAME}"):
         tasks_and_rates("nothing")
     with pytest.raises(UserError, match="no split 'test'"):
@@ -193,7 +223,7 @@ def test_documents_of_other_kinds_have_tasks_of_their_own(tmp_path):
     sizes = {"train": 8, "train.text": 5, "train.interleaved": 6, "validation.text": 2}
     write_prepared(tmp_path, **sizes)
     rates = PretrainingConfig(plain_rate=1, text_only_rate=1, interleaved_rate=2)
-    with pretraining_mixture(tmp_path, "kinds", rates, ObjectiveConfig(rate=0)) as name:
+    with pretraining_mixture(tmp_path, "kinds", rates) as name:
         assert {task.name: rate for task, rate in tasks_and_rates(name)} == {
             "kinds.retrieval_augmented_pairs": 0.2, "kinds.plain_pairs": 0.2, "kinds.text_only": 0.2,
             "kinds.interleaved": 0.4,
@@ -206,16 +236,16 @@ def test_documents_of_other_kinds_have_tasks_of_their_own(tmp_path):
             assert len(alone) == len(split)
             elements = list(task.get_dataset({"tokens": 999}, "train", shuffle=False, seed=3).as_numpy_iterator())
             for index in range(len(split)):
-                sequence = alone.sequence(3, 0, index)
-                assert parse(sequence.tokens, VOCABULARY) == list(split[index].documents)
-                assert sequence.retrieved == 0
-                assert np.array_equal(elements[index]["tokens"], sequence.tokens)
+                example = alone.example(3, 0, index)
+                assert parse(example.ids, VOCABULARY) == list(split[index].documents)
+                assert example.retrieved == 0
+                assert_same(example_of(elements[index]), example)
     assert not [task for task in seqio.TaskRegistry.names() if task.startswith("kinds.")]
 
 
 def test_a_rate_for_documents_that_are_not_there_is_a_user_error(directory):
     with pytest.raises(UserError, match="no documents for the task text_only"):
-        register_pretraining(directory, "none", PretrainingConfig(text_only_rate=1), ObjectiveConfig())
+        register_pretraining(directory, "none", PretrainingConfig(text_only_rate=1))
 
 
 def test_sources_with_weights_are_tasks_of_their_own(tmp_path):
@@ -224,7 +254,7 @@ def test_sources_with_weights_are_tasks_of_their_own(tmp_path):
         {"name": "b", "weight": 1.0, "splits": {"train": [10, 40]}},
     ]
     write_prepared(tmp_path, sources=sources, train=40, validation=4)
-    with pretraining_mixture(tmp_path, "weighted", PretrainingConfig(plain_rate=1), ObjectiveConfig(rate=0)) as name:
+    with pretraining_mixture(tmp_path, "weighted", PretrainingConfig(plain_rate=1)) as name:
         assert {task.name: rate for task, rate in tasks_and_rates(name)} == {
             "weighted.retrieval_augmented_pairs.0": 0.375, "weighted.retrieval_augmented_pairs.1": 0.125,
             "weighted.plain_pairs.0": 0.375, "weighted.plain_pairs.1": 0.125,
@@ -234,5 +264,5 @@ def test_sources_with_weights_are_tasks_of_their_own(tmp_path):
             task = RandomAccess(seqio.TaskRegistry.get(f"weighted.plain_pairs.{number}"), "train")
             assert len(task) == len(places)
             for index, place in enumerate(places):
-                (document,) = parse(task.sequence(0, 0, index).tokens, VOCABULARY)
+                (document,) = parse(task.example(0, 0, index).ids, VOCABULARY)
                 assert document == train[place].documents[0]

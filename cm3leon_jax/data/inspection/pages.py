@@ -13,7 +13,8 @@ from cm3leon_jax.data.inspection.left_out import left_out_section
 from cm3leon_jax.data.inspection.packed import SAMPLE, packed_section
 from cm3leon_jax.data.inspection.sequences import Inspection, inspect_sequences
 from cm3leon_jax.data.inspection.sizes import sizes_section
-from cm3leon_jax.data.random_access import sample_sequences
+from cm3leon_jax.data.objective import Objective
+from cm3leon_jax.data.random_access import sample_examples
 from cm3leon_jax.data.settings import StreamConfig
 from cm3leon_jax.data.shards import BANK_SPLIT, MANIFEST_FILE, PreparedData
 from cm3leon_jax.pages.page import Part, whole_page
@@ -44,20 +45,26 @@ def sequences_page(
     text_reader: TextReader,
     image_decoder: ImageDecoder,
     stream: StreamConfig,
+    objective: Objective,
     *,
     count: int,
     seed: int,
 ) -> tuple[Inspection, str]:
     """`count` sequences of a registered task or mixture -> the sequences made readable, and the page."""
-    sampled = sample_sequences(task, split=split, count=max(count, SAMPLE), seed=seed)
-    inspection = inspect_sequences(sampled[:count], data.vocabulary, text_reader, image_decoder)
-    packed = packed_section([ids for _, ids in sampled], stream, data.vocabulary)
+    sampled = sample_examples(task, split=split, count=max(count, SAMPLE), seed=seed)
+    shown = [
+        (name, objective.hide_in_example(example, len(example.ids) + 3 * data.vocabulary.num_sentinels).ids)
+        for name, example in sampled[:count]
+    ]
+    inspection = inspect_sequences(shown, data.vocabulary, text_reader, image_decoder)
+    packed = packed_section([example for _, example in sampled], stream, objective)
     page = whole_page(
         [Part("sequences", "Sequences", inspection.html), Part("packing", "Lengths and packing", packed)],
         title=f"Sequences of {task}",
         eyebrow="training sequences",
         introduction="What the model is trained on: documents behind their retrieved ones, or instructions. What the "
-        "objective hides stands at the end.",
+        "objective hides stands at the end"
+        + (": here of each sequence, in training of each row." if stream.packing == "straddle" else "."),
         facts={"folder": data.directory, "split": split, "seed": seed},
         footer=_FOOTER,
     )

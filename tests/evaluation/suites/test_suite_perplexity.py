@@ -7,7 +7,7 @@ import pytest
 from stand_ins import work_in
 from tiny_generator import CONFIG, VOCABULARY
 
-from cm3leon_jax.data.packing import Example, row_of, stack
+from cm3leon_jax.data.packing import ScoredExample, row_of, stack
 from cm3leon_jax.documents import Document, assemble
 from cm3leon_jax.evaluation.suites import perplexity as suite
 from cm3leon_jax.evaluation.suites.perplexity import document_sums, perplexities
@@ -15,7 +15,7 @@ from cm3leon_jax.evaluation.suites.perplexity import document_sums, perplexities
 
 def document(text, image):
     ids = assemble([Document(np.full(text, 5), np.full(image, 1))], VOCABULARY)
-    return Example(ids, np.arange(len(ids)) > 0)
+    return ScoredExample(ids, np.arange(len(ids)) > 0)
 
 
 def test_each_document_of_a_row_has_sums_of_its_own():

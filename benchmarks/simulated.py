@@ -1,0 +1,74 @@
+"""Prepared documents and instructions of any size, without tokenizers: every text and image is random, so that ids
+alone tell which document they are from."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from cm3leon_jax.data.records import PreparedDocument, encode_document
+from cm3leon_jax.data.shards import FORMAT, MANIFEST_FILE, describe_shard, shard_name, write_shard
+from cm3leon_jax.instructions.instruction import KEY
+from cm3leon_jax.runtime.files import write_json
+from cm3leon_jax.vocabulary import NUM_CONTROL, Vocabulary
+
+
+class NumberTokenizer:
+    """A text tokenizer whose texts are their ids: "17 204"."""
+
+    fingerprint = "numbers"
+
+    def encode(self, text: str) -> np.ndarray:
+        return np.array([int(number) for number in text.split()], np.int32)
+
+    def decode(self, ids: np.ndarray) -> str:
+        return " ".join(map(str, np.asarray(ids).tolist()))
+
+
+def simulate(
+    folder: pathlib.Path, vocabulary: Vocabulary, count: int, *, text_tokens: int, answer_tokens: int = 0
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Writes prepared data of one shard: `count` pairs of a text of `text_tokens` and an image of 1,024 codes, with
+    neighbours anywhere; with `answer_tokens`, instructions: a question, an answer of so many tokens, an image.
+    -> text (the answer last) and codes of each."""
+    rng = np.random.default_rng(0)
+    made = []
+    records = []
+    for index in range(count):
+        text = rng.integers(NUM_CONTROL, vocabulary.text_size, text_tokens + answer_tokens).astype(np.int32)
+        image = rng.integers(0, vocabulary.image_size, 1024).astype(np.int32)
+        made.append((text, image))
+        parts = [text[:text_tokens], text[text_tokens:]]
+        written = [{"text": " ".join(map(str, part.tolist()))} for part in parts]
+        metadata = {KEY: {"parts": [*written, {"image": True}], "answers": [1]}} if answer_tokens else {}
+        neighbours = rng.choice(count - 1, 4, replace=False).astype(np.int32)
+        neighbours += neighbours >= index
+        records.append(
+            encode_document(
+                PreparedDocument(
+                    id=f"{index:09d}",
+                    caption="",
+                    text=text,
+                    image=image,
+                    text_embedding=np.ones(1, np.float32),
+                    image_embedding=np.ones(1, np.float32),
+                    neighbours_by_image=neighbours[:2],
+                    neighbours_by_text=neighbours[2:],
+                    scores_by_image=np.ones(2, np.float32),
+                    scores_by_text=np.ones(2, np.float32),
+                    metadata=metadata,
+                )
+            )
+        )
+    path = folder / shard_name("train", 0, 1)
+    write_shard(path, records)
+    manifest = {
+        "format": FORMAT,
+        "sources": [{"name": "simulated", "weight": None, "splits": {"train": [0, count]}}],
+        "splits": {"train": {"documents": count, "shards": [describe_shard(path)]}},
+        "vocabulary": dataclasses.asdict(vocabulary),
+    }
+    write_json(folder / MANIFEST_FILE, manifest)
+    return made

@@ -23,6 +23,9 @@ class NumberTokenizer:
     def encode(self, text: str) -> np.ndarray:
         return np.array([int(number) for number in text.split()], np.int32)
 
+    def encode_parts(self, parts: list[str]) -> list[np.ndarray]:
+        return [self.encode(part) for part in parts]
+
     def decode(self, ids: np.ndarray) -> str:
         return " ".join(map(str, np.asarray(ids).tolist()))
 

@@ -31,6 +31,12 @@ class Vocabulary:
         if self.text_size <= NUM_CONTROL or self.image_size < 1 or self.num_sentinels < 1 or self.multiple_of < 1:
             raise ValueError(f"a vocabulary needs text pieces, image codes and sentinels: {self}")
 
+    @classmethod
+    def sized(cls, *, text_size: int, image_size: int, num_sentinels: int, multiple_of: int) -> Vocabulary:
+        """Of tokenizers of these sizes; of the paper's sizes with its other ids, so that a model of it has its rows."""
+        is_papers = (text_size, image_size) == (CM3LEON.text_size, CM3LEON.image_size)
+        return cls(text_size, image_size, num_sentinels, multiple_of, CM3LEON.num_others if is_papers else 0)
+
     @property
     def image_offset(self) -> int:
         """Id of image code 0."""

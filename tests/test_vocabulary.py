@@ -26,6 +26,9 @@ def test_the_papers():
     assert CM3LEON.used + CM3LEON.num_others == 65_536 + 2 + 512  # <break>, <eoss> and sentinels behind the 65,536
     assert CM3LEON.size == 66_176
     assert dataclasses.replace(CM3LEON, num_others=0) == Vocabulary()
+    sizes = {"text_size": 56_320, "image_size": 8_192, "num_sentinels": 512, "multiple_of": 128}
+    assert Vocabulary.sized(**sizes) == CM3LEON
+    assert Vocabulary.sized(**sizes | {"text_size": 56_319}) == Vocabulary(text_size=56_319)
 
 
 @given(vocabularies)

@@ -46,6 +46,9 @@ class Letters:
     def encode(self, text):
         return np.array([ord(letter) - ord("a") + 3 if "a" <= letter <= "z" else 2 for letter in text], np.int32)
 
+    def encode_parts(self, parts):
+        return [self.encode(part) for part in parts]
+
     def decode(self, ids):
         return "".join(chr(int(index) - 3 + ord("a")) for index in ids)
 

@@ -25,8 +25,8 @@ class TextEncoder(TextDecoder, Protocol):
     @property
     def fingerprint(self) -> str: ...
 
-    def encode(self, text: str) -> np.ndarray:
-        """-> joint ids, int32 [T]."""
+    def encode_parts(self, parts: Sequence[str]) -> list[np.ndarray]:
+        """A text in parts -> joint ids of each, int32 [T]: together, those of the whole text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ def lay_out(
     documents, parts = [], []  # of each text and picture in turn: lengths of its parts, and which are answers
     given = iter(images)
     for document in instruction.documents:
-        texts = [text_tokenizer.encode(part.text) for part in document.texts]
+        texts = text_tokenizer.encode_parts(document.spaced_parts)
         image = next(given) if document.has_image else np.zeros(0, np.int32)
         documents.append(Document(np.concatenate([np.zeros(0, np.int32), *texts]), image))
         parts.append([(len(ids), part.is_answer) for ids, part in zip(texts, document.texts, strict=True)])

@@ -16,10 +16,11 @@ KEY = "cm3leon.instruction"
 
 
 class Text(NamedTuple):
-    """A part of a text. Parts are tokenized one by one, so that an answer is whole tokens."""
+    """A part of a text. `follows_at_once`: no space stands between it and the part before."""
 
     text: str
     is_answer: bool = False
+    follows_at_once: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +32,16 @@ class InstructionDocument:
     image_is_answer: bool = False
 
     @property
+    def spaced_parts(self) -> list[str]:
+        """Of each part what stands in the text, with the space before it."""
+        return [
+            part.text if not number or part.follows_at_once else f" {part.text}"
+            for number, part in enumerate(self.texts)
+        ]
+
+    @property
     def text(self) -> str:
-        return " ".join(part.text for part in self.texts)
+        return "".join(self.spaced_parts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +59,7 @@ class Instruction:
         parts: list[dict[str, Any]] = []
         answers: list[int] = []
         for document in self.documents:
-            marked: list[tuple[dict[str, Any], bool]] = [
-                ({"text": part.text}, part.is_answer) for part in document.texts
-            ]
+            marked: list[tuple[dict[str, Any], bool]] = [(_written(part), part.is_answer) for part in document.texts]
             if document.has_image:
                 marked.append(({"image": True}, document.image_is_answer))
             for part, is_answer in marked:
@@ -61,18 +68,24 @@ class Instruction:
         return {"parts": parts, "answers": answers}
 
 
+def _written(part: Text) -> dict[str, Any]:
+    return {"text": part.text, "follows_at_once": True} if part.follows_at_once else {"text": part.text}
+
+
 def from_parts(parts: Sequence[Mapping[str, Any]], answers: Sequence[int] = ()) -> Instruction:
-    """`parts`: each {"text": …} or {"image": …}, in order; a text behind a picture begins the next document. `answers`:
-    places among the parts. `ValueError` where a part is neither, or an answer is none of them."""
+    """`parts`: each {"text": …} or {"image": …}, in order; a text behind a picture begins the next document, one behind
+    a text goes on in it, after a space if it does not say "follows_at_once": true. `answers`: places among the parts.
+    `ValueError` where a part is neither, or an answer is none of them."""
     wrong = [place for place in answers if type(place) is not int or not 0 <= place < len(parts)]  # True is no place
     if wrong or isinstance(answers, str):
         raise ValueError(f"answers are places among the {len(parts)} parts, counted from 0, not {wrong or answers!r}")
     documents: list[InstructionDocument] = []
     texts: list[Text] = []
     for place, part in enumerate(parts):
-        kind, value = next(iter(part.items())) if isinstance(part, Mapping) and len(part) == 1 else ("", None)
+        known = isinstance(part, Mapping) and len(part.keys() - {"follows_at_once"}) == 1
+        kind, value = next(iter(part.items())) if known else ("", None)
         if kind == "text" and isinstance(value, str) and value.strip():
-            texts.append(Text(value.strip(" "), place in answers))
+            texts.append(Text(value.strip(" "), place in answers, part.get("follows_at_once") is True))
         elif kind == "image" and value:
             documents.append(InstructionDocument(tuple(texts), True, place in answers))
             texts = []

@@ -81,13 +81,20 @@ class Template:
         """Neighbouring parts that are no answers are one. A line's end before an answer stays: it is a token."""
         texts: list[Text] = []
         given = ""
+        at_once = False  # whether what was said last ended without a space
         for number, part in enumerate(_FIELD.split(segment)):  # literal, field, literal, …
             value = (values[part].strip() or self.instead.get(part, "")) if number % 2 else part
             if number % 2 and part in self.answers:
-                texts += [Text(given.strip(" "))] * bool(given.strip(" "))
-                texts.append(Text(value, True))
-                given = ""
+                texts += _given(given, at_once)
+                at_once = not given.endswith(" ") if given else at_once
+                texts.append(Text(value, True, bool(texts) and at_once))
+                given, at_once = "", True
             else:
                 given += value
-        texts += [Text(given.strip(" "))] * bool(given.strip(" "))
+        texts += _given(given, at_once)
         return tuple(texts)
+
+
+def _given(text: str, at_once: bool) -> list[Text]:
+    """A part that is no answer, if there is any, behind one that did not end with a space (`at_once`) or none."""
+    return [Text(text.strip(" "), False, at_once and not text.startswith(" "))] * bool(text.strip(" "))

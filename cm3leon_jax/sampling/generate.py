@@ -121,9 +121,13 @@ class Engine:
                 self.check(prompt)
             except UserError as error:
                 raise UserError(f"prompt {index}: {error}") from None
+        streams = [
+            prompt.with_documents_alone(self.vocabulary) if each.unconditional == "documents" else prompt
+            for prompt, each in zip(prompts, samplings, strict=True)
+        ]
         jobs = [
             Job(index, sample, prompt, each)
-            for index, (prompt, each, count) in enumerate(zip(prompts, samplings, counts, strict=True))
+            for index, (prompt, each, count) in enumerate(zip(streams, samplings, counts, strict=True))
             for sample in range(count)
         ]
         own_bar = progress(label=label, total=len(jobs), unit="samples") if label else None

@@ -41,7 +41,14 @@ class HiddenCells:
     hidden: np.ndarray
 
 
-Part = str | np.ndarray | HiddenCells | ImageHole | TextHole | RetrievedDocument
+@dataclasses.dataclass(frozen=True)
+class Continuation:
+    """A text that goes on without a space behind a text or a hole, such as the full stop of an answer."""
+
+    text: str
+
+
+Part = str | Continuation | np.ndarray | HiddenCells | ImageHole | TextHole | RetrievedDocument
 
 
 def prompt_of(
@@ -62,16 +69,24 @@ def prompt_of(
             if len(drafts) > 1 or len(drafts[0].text) or len(drafts[0].image):
                 raise UserError("a retrieved document stands behind a text or a picture; put it at the beginning")
             context.append(part.document)
-        elif isinstance(part, str | TextHole):
+        elif isinstance(part, str | Continuation | TextHole):
             if len(drafts[-1].image):
                 drafts.append(Draft())
-            text = text_tokenizer.encode(part) if isinstance(part, str) else part
+            text = _text_of(part, text_tokenizer)
             drafts[-1] = dataclasses.replace(drafts[-1], text=(*drafts[-1].text, text))
         else:
             if len(drafts[-1].image):
                 drafts.append(Draft())
             drafts[-1] = dataclasses.replace(drafts[-1], image=_codes_with_holes(part, image_tokenizer))
     return compose(drafts, context, vocabulary=vocabulary, less=less)
+
+
+def _text_of(part: str | Continuation | TextHole, text_tokenizer: TextTokenizer) -> np.ndarray | TextHole:
+    if isinstance(part, TextHole):
+        return part
+    if isinstance(part, Continuation):  # any letter stands for what it goes on from
+        return text_tokenizer.encode_parts(["a", part.text])[1]
+    return text_tokenizer.encode(part)
 
 
 def codes_of(image: np.ndarray, image_tokenizer: ImageTokenizer) -> np.ndarray:

@@ -108,6 +108,17 @@ class Prompt:
         ends = np.flatnonzero(~np.append(is_text, False))
         return np.where(is_text, ends[np.searchsorted(ends, np.arange(self.steps))], 0).astype(np.int32)
 
+    def with_documents_alone(self, vocabulary: Vocabulary) -> Prompt:
+        """Of a picture behind a text and retrieved documents: its other stream without the sentinel that stands for the
+        text, `<eos> documents … <break>`, as in the authors' evaluation script. Other prompts as they are."""
+        head, rest = np.split(self.unconditional, [self.start[-1]])
+        sentinels = np.flatnonzero(vocabulary.is_sentinel(head)).tolist()
+        breaks = np.flatnonzero(head == vocabulary.break_id)
+        if sentinels != [len(head) - 2] or breaks[-1] != len(head) - 1 or len(breaks) < 3:
+            return self
+        less = np.concatenate([np.delete(head, -2), rest])
+        return dataclasses.replace(self, templates=(*self.templates[:-1], less))
+
     def complete(self, drawn: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
         """The whole sequence, given the tokens of the steps [>= steps], each at its step: it can be parsed.
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.sampling.parts import HiddenCells, ImageHole, Part
+from cm3leon_jax.sampling.parts import Continuation, HiddenCells, ImageHole, Part
 from cm3leon_jax.sampling.prompts import TextHole
 from cm3leon_jax.sampling.rules import SamplingConfig
 from cm3leon_jax.sampling.tasks import EDIT, task_parts
@@ -32,7 +32,7 @@ from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
 MOST_SAMPLES = 1024  # of one request
 _KINDS = ({"prompt"}, {"image"}, {"prompt", "image", "mask"}, {"instruction", "image"}, {"parts"})
 _OPTIONS = {"id", "retrieved", "samples", "max_tokens", "sampling"}
-_PART_KINDS = ({"text"}, {"image"}, {"image", "mask"}, {"hole"}, {"hole", "max_tokens"})
+_PART_KINDS = ({"text"}, {"text", "follows_at_once"}, {"image"}, {"image", "mask"}, {"hole"}, {"hole", "max_tokens"})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -140,7 +140,7 @@ class RequestReader:
                 f"a part is {{'text': …}}, {{'image': …}} or {{'hole': 'text' or 'image'}}, not {_short(part)}"
             )
         if "text" in part:
-            return _text(part, "text")
+            return Continuation(_text(part, "text")) if part.get("follows_at_once") is True else _text(part, "text")
         if "image" in part:
             return self._image(part)
         if part["hole"] == "image" and "max_tokens" not in part:

@@ -21,7 +21,8 @@ from cm3leon_jax.sampling.thresholds import kth_largest, smallest_set
 
 MIXED = "mixed"
 IMPLEMENTATIONS = ("auto", "xla")
-_NO_NUMBERS = ("rule", "implementation", "seed")  # of the settings
+UNCONDITIONAL = ("sentinel", "documents")
+_NO_NUMBERS = ("rule", "unconditional", "implementation", "seed")  # of the settings
 _LARGEST = 3e38  # that float32 holds
 _SMALLEST_TEMPERATURE = 1e-6  # logits divided by it are still finite
 
@@ -46,6 +47,9 @@ class SamplingConfig:
     expert_temperature: float = 0.8  # of the stream with the text; cdk, contrastive
     amateur_temperature: float = 0.5  # of the stream without it; cdk, contrastive
     score_temperature: float = 1.0  # divides the score before the draw; cdk, contrastive
+    # What stands in the stream without the text of a picture behind retrieved documents: these and "sentinel", as in
+    # the authors' interactive demo, or the "documents" alone, as in their evaluation script. guided, cdk, contrastive
+    unconditional: str = "sentinel"
     implementation: str = "auto"  # "xla" does without the kernel for TPUs (`draw.py`)
     seed: int = 0  # together with a prompt and a sample's number it fixes the result
 
@@ -69,6 +73,10 @@ class SamplingConfig:
         if self.implementation not in IMPLEMENTATIONS:
             raise UserError(
                 f"sampling implementation is {self.implementation!r}; choose one of {', '.join(IMPLEMENTATIONS)}"
+            )
+        if self.unconditional not in UNCONDITIONAL:
+            raise UserError(
+                f"sampling unconditional is {self.unconditional!r}; choose one of {', '.join(UNCONDITIONAL)}"
             )
         if self.cdk_k < 1:
             raise UserError(f"sampling cdk_k is {self.cdk_k}; it must be at least 1")

@@ -12,7 +12,7 @@ import numpy as np
 
 from cm3leon_jax.instructions.asking import unanswered
 from cm3leon_jax.instructions.tasks import find_task
-from cm3leon_jax.sampling.parts import ImageHole, Part, codes_of, prompt_of
+from cm3leon_jax.sampling.parts import Continuation, ImageHole, Part, codes_of, prompt_of
 from cm3leon_jax.sampling.prompts import Prompt, TextHole, edit_image
 from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
 from cm3leon_jax.tokenizers.text import TextTokenizer
@@ -35,7 +35,9 @@ def task_parts(
     a picture. `images` are those given, uint8 [R, R, 3] or codes [N]. Raises `UserError` as it does."""
     given, parts = iter(images), list[Part]()
     for document in unanswered(task, fields, len(images), wording).documents:
-        parts += [TextHole(max_tokens) if text.is_answer else text.text for text in document.texts]
+        for text in document.texts:
+            said = Continuation(text.text) if text.follows_at_once else text.text
+            parts.append(TextHole(max_tokens) if text.is_answer else said)
         if document.has_image:
             parts.append(ImageHole() if document.image_is_answer else next(given))
     return parts

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Iterable, Iterator, Sequence
+import os
+import random
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import sentencepiece
@@ -21,6 +23,7 @@ KIND = "text tokenizer"
 MODEL_FILE = "tokenizer.model"
 CONFIG_FILE = "config.json"
 MAKE_WITH = "cm3leon train-text-tokenizer"
+_SMALL_CORPUS = 1_000_000  # captions
 _SPACE = "\u2581"  # how SentencePiece writes a space; in a caption it is read as one
 
 
@@ -33,7 +36,9 @@ class TextTokenizerConfig:
     byte_fallback: bool = True  # spell unseen characters in 256 byte pieces, so that any text survives; else <unk>
     character_coverage: float = 0.9999  # share of the corpus' characters that get pieces of their own
     normalization: str = "nfkc"  # SentencePiece's rule: "nfkc" or "identity"; nmt_nfkc would turn newlines into spaces
-    max_captions: int = 10_000_000  # captions used, drawn at random (fixed seed) from a larger corpus
+    # Captions used, and their characters: of a larger corpus a random sample (fixed seed), of at least half of either.
+    max_captions: int = 10_000_000
+    max_characters: int = 1_000_000_000
 
     def __post_init__(self) -> None:
         if self.model_type not in ("unigram", "bpe"):
@@ -45,6 +50,8 @@ class TextTokenizerConfig:
             raise UserError(f"character_coverage {self.character_coverage} is a share; use a number in (0, 1]")
         if self.max_captions <= 100:
             raise UserError(f"max_captions {self.max_captions} is too few to learn from; use over 100")
+        if self.max_characters < 10_000:
+            raise UserError(f"max_characters {self.max_characters} is too few to learn from; use at least 10,000")
 
 
 class TextTokenizer:
@@ -82,6 +89,17 @@ class TextTokenizer:
         """-> ids, int32 [T], without pad, eos or any other control id; T = 0 for blank text."""
         return np.asarray(self._processor.encode(_clean(text)), np.int32)
 
+    def encode_parts(self, parts: Sequence[str]) -> list[np.ndarray]:
+        """The ids of the text that parts are when put together, as `encode` gives them, by the part in which a piece
+        begins, spaces before it apart."""
+        whole = _clean("".join(parts))
+        pieces = self._processor.encode(whole, out_type="immutable_proto").pieces
+        begins = [piece.begin + len(whole[piece.begin :]) - len(whole[piece.begin :].lstrip(" ")) for piece in pieces]
+        ends = np.cumsum([len(part) for part in parts])
+        owners = np.minimum(np.searchsorted(ends, begins, side="right"), len(parts) - 1)
+        ids = np.array([piece.id for piece in pieces], np.int32)
+        return [ids[owners == number] for number in range(len(parts))]
+
     def decode(self, ids: np.ndarray | Sequence[int]) -> str:
         """Ids [T] -> text; pad and eos say nothing. `decode(encode(s)) == normalize(s)`, unk apart.
 
@@ -118,7 +136,7 @@ def train_text_tokenizer(captions: Iterable[str], config: TextTokenizerConfig, d
     Blank captions are passed over; those of over 4,192 bytes do not take part (SentencePiece's limit). Raises
     `UserError` when none is left, or when `config.size` has no room for the characters of the corpus.
     """
-    sentences = _NonBlank(captions)
+    sentences = sample_captions(captions, config)
     model = io.BytesIO()
     sentencepiece.set_random_generator_seed(0)
     try:
@@ -131,16 +149,16 @@ def train_text_tokenizer(captions: Iterable[str], config: TextTokenizerConfig, d
             byte_fallback=config.byte_fallback,
             character_coverage=config.character_coverage,
             normalization_rule_name=config.normalization,
-            input_sentence_size=config.max_captions,
             pad_id=PAD_ID,
             eos_id=EOS_ID,
             unk_id=UNK_ID,
             bos_id=-1,
-            num_threads=1,  # more threads add up in another order each time
+            # Another number of threads adds up in another order: those of a small corpus are the same on any machine.
+            num_threads=1 if len(sentences) <= _SMALL_CORPUS else len(os.sched_getaffinity(0)),
             minloglevel=2,
         )
     except RuntimeError as error:
-        if not sentences.count:
+        if not sentences:
             raise UserError("there is no caption to train a text tokenizer on; check the source's captions") from None
         reason = " ".join(str(error).split()).split("] ")[-1]
         raise UserError(f"the text tokenizer cannot be trained: {reason}") from None
@@ -149,19 +167,26 @@ def train_text_tokenizer(captions: Iterable[str], config: TextTokenizerConfig, d
     return TextTokenizer.load(directory)
 
 
-class _NonBlank:
-    """Iterates over the captions that say something, and counts them."""
+def sample_captions(captions: Iterable[str], config: TextTokenizerConfig) -> list[str]:
+    """Those captions that say something, cleaned; of too many a random sample.
 
-    def __init__(self, captions: Iterable[str]):
-        self._captions = captions
-        self.count = 0
-
-    def __iter__(self) -> Iterator[str]:
-        for caption in self._captions:
-            caption = _clean(caption)
-            if caption.strip():
-                self.count += 1
-                yield caption
+    Each has a random number, and is kept if that is below a limit, which is halved whenever they are too many.
+    """
+    rng = random.Random(0)
+    kept: list[tuple[float, str]] = []
+    limit, characters = 1.0, 0
+    for caption in captions:
+        caption = _clean(caption)
+        number = rng.random()
+        if number >= limit or not caption.strip():
+            continue
+        kept.append((number, caption))
+        characters += len(caption)
+        while len(kept) > config.max_captions or characters > config.max_characters:
+            limit /= 2
+            kept = [each for each in kept if each[0] < limit]
+            characters = sum(len(each[1]) for each in kept)
+    return [caption for _, caption in kept]
 
 
 def _clean(text: str) -> str:

@@ -30,6 +30,9 @@ class Words:
     def encode(self, text):
         return np.array([3 + len(word) for word in text.split() if word != "#"], np.int32)
 
+    def encode_parts(self, parts):
+        return [self.encode(part) for part in parts]
+
     def decode(self, ids):
         return " ".join(self.pieces(ids))
 

@@ -15,9 +15,9 @@ VQA = {"task": "vqa", "fields": {"question": "what is it?", "answer": ["a cat", 
 
 def test_an_answer_is_a_part_of_its_own():
     (document,) = first_wording(VQA).documents
-    assert document.texts == (Text("Question: what is it? Answer:"), Text("a cat", True), Text("."))
+    assert document.texts == (Text("Question: what is it? Answer:"), Text("a cat", True), Text(".", False, True))
     assert document.has_image and not document.image_is_answer
-    assert document.text == "Question: what is it? Answer: a cat ."
+    assert document.text == "Question: what is it? Answer: a cat."
 
 
 def test_pictures_are_given_or_answers():
@@ -47,9 +47,20 @@ def test_wordings_and_alternatives_are_all_drawn():
 
 def test_a_line_ends_where_the_template_says_so():
     (document,) = find_task("vqa").templates[1].fill({"question": " what? ", "answer": "red"}).documents
-    assert document.texts == (Text("Question: what?\n"), Text("red", True))
+    assert document.texts == (Text("Question: what?\n"), Text("red", True, True))
     instruction = Instruction((document,))
+    assert document.text == "Question: what?\nred"
     assert from_parts(**instruction.to_dict()) == instruction
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_filled_template_says_what_its_pattern_says(name):
+    """Not a space more or less: it is tokenized as any other text."""
+    for pattern, template in zip(TASKS[name].patterns, TASKS[name].templates, strict=True):
+        values = {field: f"<{field}>" for field in template.texts}
+        texts = [part for part in pattern.split(" <break> ") if not part.startswith("{image")]
+        filled = [document.text for document in template.fill(values).documents if document.texts]
+        assert filled == [text.format(**values) for text in texts]
 
 
 def test_a_text_tokenizer_learns_all_wordings():

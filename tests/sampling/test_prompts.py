@@ -37,6 +37,21 @@ def test_retrieved_documents_stay_in_both_streams():
     assert parse(prompt.complete(IDS, VOCABULARY), VOCABULARY) == [OTHER, OTHER, Document(WORDS, CODES)]
 
 
+def test_the_other_stream_may_be_the_documents_alone():
+    prompt = prompts.text_to_image(WORDS, [OTHER], image_tokens=6, vocabulary=VOCABULARY)
+    alone = prompt.with_documents_alone(VOCABULARY)
+    assert alone.conditional is prompt.conditional
+    assert alone.unconditional.tolist() == [EOS_ID, *OTHER_IDS, BREAK, *[DRAW] * 6, EOS_ID]
+    assert (alone.steps, alone.start) == (prompt.steps, (prompt.start[0], prompt.start[1] - 1))
+    for other in (
+        prompts.text_to_image(WORDS, [], image_tokens=6, vocabulary=VOCABULARY),  # its sentinel stays
+        prompts.image_to_text(CODES, [OTHER], max_text=4, vocabulary=VOCABULARY),
+        prompts.fill_image(WORDS, CODES, CODES > 3, [OTHER], vocabulary=VOCABULARY),
+        prompts.edit_image(WORDS, CODES, task=[6], image_tokens=6, vocabulary=VOCABULARY),
+    ):
+        assert other.with_documents_alone(VOCABULARY) is other
+
+
 def test_image_to_text():
     prompt = prompts.image_to_text(CODES, [OTHER], max_text=4, vocabulary=VOCABULARY)
     assert prompt.conditional.tolist() == [EOS_ID, *OTHER_IDS, S0, BREAK, *IDS, S0, *[DRAW_SPAN] * 4, EOSS, EOS_ID]

@@ -5,7 +5,7 @@ import pytest
 from tiny_generator import Blocks, tiny_generator
 
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.sampling.parts import HiddenCells, ImageHole
+from cm3leon_jax.sampling.parts import Continuation, HiddenCells, ImageHole
 from cm3leon_jax.sampling.prompts import TextHole
 from cm3leon_jax.sampling.requests import RequestReader, hidden_cells
 from cm3leon_jax.sampling.rules import SamplingConfig
@@ -40,7 +40,7 @@ def test_each_kind():
     edit = READER.read({"instruction": "dog", "image": "picture"})
     assert edit.task == "edit" and kinds(edit) == [str, np.ndarray, str, ImageHole] and edit.retrieved == 0
     asked = READER.read({"task": "vqa", "image": "picture", "question": "what", "wording": 2, "max_tokens": 5})
-    assert asked.task == "vqa" and kinds(asked) == [str, TextHole, str, np.ndarray] and asked.retrieved == 0
+    assert asked.task == "vqa" and kinds(asked) == [str, TextHole, Continuation, np.ndarray] and asked.retrieved == 0
     assert asked.parts[:2] == ("Question: what The answer is", TextHole(5))
     rendering = READER.read({"task": "text_rendering", "text": "cat", "id": "a", "samples": 3})
     assert rendering.parts == ('draw "cat"', ImageHole()) and (rendering.id, rendering.samples) == ("a", 3)

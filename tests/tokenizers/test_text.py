@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.tokenizers.text import TextTokenizer, TextTokenizerConfig, train_text_tokenizer
+from cm3leon_jax.tokenizers.text import TextTokenizer, TextTokenizerConfig, sample_captions, train_text_tokenizer
 from cm3leon_jax.vocabulary import NUM_CONTROL, UNK_ID
 
 COLOURS = ["red", "green", "blue", "yellow"]
@@ -38,6 +38,31 @@ def test_round_trip_of_captions(tokenizer):
         assert ids.dtype == np.int32 and ids.ndim == 1
         assert tokenizer.decode(ids) == caption
     assert len(tokenizer.encode("a red circle")) == 3  # whole words
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=12), min_size=1, max_size=4))
+def test_parts_are_tokenized_as_the_text_that_they_are_together(tokenizer, parts):
+    found = tokenizer.encode_parts(parts)
+    assert len(found) == len(parts)
+    assert np.concatenate(found).tolist() == tokenizer.encode("".join(parts)).tolist()
+
+
+@pytest.mark.parametrize("fixture", ["tokenizer", "without_bytes"])
+def test_a_part_has_its_own_words(request, fixture):
+    tokenizer = request.getfixturevalue(fixture)
+    parts = ["a red circle", " is", " above the", " blue", "one"]
+    before, after = tokenizer.encode_parts([*parts[:3], " blue one"])[-1], tokenizer.encode_parts(parts[:3])
+    assert tokenizer.decode(before) == "blue one"
+    assert [tokenizer.decode(ids) for ids in after] == ["a red circle", "is", "above the"]
+    # An emoji is bytes, all of which are its own; a full stop has no space before it, as in any text.
+    question, answer, stop = tokenizer.encode_parts(["red", " 🦎", "."])
+    assert tokenizer.decode(question) == "red"
+    together = tokenizer.encode("red 🦎.").tolist()
+    assert [*question, *answer, *stop] == together
+    if fixture == "tokenizer":
+        assert tokenizer.decode(answer) == "🦎" and tokenizer.decode(stop) == "."
+        assert tokenizer.encode_parts(["a", "."])[1].tolist() == stop.tolist() != tokenizer.encode(".").tolist()
 
 
 @settings(max_examples=300, deadline=None)
@@ -99,6 +124,18 @@ def test_training_is_deterministic(tmp_path, model_type):
     assert first.fingerprint == second.fingerprint
     other = train_text_tokenizer(CAPTIONS[:9], config, tmp_path / "other")
     assert other.fingerprint != first.fingerprint
+
+
+def test_a_large_corpus_is_sampled_within_bounds():
+    """At random from all of it, blank ones apart; each caption of the sample as likely."""
+    corpus = [f"caption {number:06d}" for number in range(100_000)]
+    for config in (TextTokenizerConfig(max_captions=5_000), TextTokenizerConfig(max_characters=5_000 * 14)):
+        sample = sample_captions(itertools.chain.from_iterable((caption, " ") for caption in corpus), config)
+        assert 2_500 * 0.9 < len(sample) <= 5_000 and len(set(sample)) == len(sample)
+        assert sample == sample_captions(itertools.chain.from_iterable((caption, " ") for caption in corpus), config)
+        places = np.array([int(caption.split()[1]) for caption in sample])
+        assert np.histogram(places, 10, (0, 100_000))[0] == pytest.approx(len(sample) / 10, rel=0.25)
+    assert sample_captions(corpus, TextTokenizerConfig()) == corpus
 
 
 def test_save_and_load(tokenizer, tmp_path):

@@ -94,7 +94,7 @@ def _make(job: Job, options: Any) -> None:
         "duplicates": duplicates,
         "fingerprints": models.fingerprints,
         "vocabulary": dataclasses.asdict(
-            Vocabulary(
+            Vocabulary.sized(
                 text_size=models.text.size,
                 image_size=models.image.num_codes,
                 num_sentinels=settings.prepare.num_sentinels,

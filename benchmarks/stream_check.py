@@ -228,6 +228,8 @@ class Check:
         else:
             there = ids[max(0, end - CODES) : end]
             start = end - len(there)
+        if len(there) < 3:
+            return
         is_image = vocabulary.is_image(there)
         first = int(is_image.argmax())
         codes = (there - vocabulary.image_offset).astype(np.int32)

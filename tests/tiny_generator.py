@@ -8,6 +8,7 @@ import numpy as np
 
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.decoder import init_params
+from cm3leon_jax.retrieval.selection import SelectionConfig
 from cm3leon_jax.sampling.library import Library
 from cm3leon_jax.sampling.pipeline import Generator
 from cm3leon_jax.vocabulary import Vocabulary
@@ -93,7 +94,8 @@ def tiny_generator(params=None, **options) -> Generator:
     letters, blocks, alphabet = Letters(), Blocks(), Alphabet()
     captions = string.ascii_lowercase
     shelf = [Stored(c, letters.encode(c), np.full(16, index % 24, np.int32)) for index, c in enumerate(captions)]
-    library = Library(alphabet, Bank(alphabet.embed_texts(captions)), shelf, blocks)
+    rules = SelectionConfig(text_threshold=0.9)
+    library = Library(alphabet, Bank(alphabet.embed_texts(captions)), shelf, blocks, rules)
     params = random_params() if params is None else params
     options = {"retriever": alphabet, "library": library, "batch_size": 4} | options
     return Generator(CONFIG, VOCABULARY, params, letters, blocks, **options)

@@ -32,12 +32,27 @@ def prepare(
     from cm3leon_jax.commands.stage import run_stage
     from cm3leon_jax.data.prepare import pipeline
     from cm3leon_jax.data.prepare.job import load_models
+    from cm3leon_jax.data.prepare.summary import summary
     from cm3leon_jax.data.sources import check_spec, open_source
     from cm3leon_jax.runtime.files import local_path
 
     check_spec(source)
     local_path(directory)
     models = functools.partial(load_models, text_tokenizer, image_tokenizer, retriever)
+
+    def work() -> None:
+        data = pipeline.prepare(
+            functools.partial(open_source, source),
+            models,
+            f"{directory}/data",
+            config,
+            selection=selection,
+            memory_bank=memory_bank,
+            runner=runner,
+            runner_options=shlex.split(runner_options),
+        )
+        print(summary(data), flush=True)
+
     run_stage(
         directory,
         "prepare",
@@ -49,14 +64,5 @@ def prepare(
             "memory_bank": memory_bank,
         },
         extendable={"config": config.of_the_work},
-        work=lambda: pipeline.prepare(
-            functools.partial(open_source, source),
-            models,
-            f"{directory}/data",
-            config,
-            selection=selection,
-            memory_bank=memory_bank,
-            runner=runner,
-            runner_options=shlex.split(runner_options),
-        ),
+        work=work,
     )

@@ -16,6 +16,7 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 
 from cm3leon_jax.data.records import PreparedDocument, decode_document
 from cm3leon_jax.retrieval.selection import SelectionConfig
+from cm3leon_jax.retrieval.similarity import Similarity
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, fingerprint, local_path, read_json, sha256_of_file, written_aside
 from cm3leon_jax.vocabulary import Vocabulary
@@ -86,7 +87,13 @@ class PreparedData:
     @property
     def selection(self) -> SelectionConfig:
         """The rules by which documents were retrieved for those of training."""
-        return SelectionConfig(**self.manifest["settings"]["selection"])
+        try:
+            selection = SelectionConfig(**self.manifest["settings"]["selection"])
+        except TypeError:
+            raise UserError(f"{self.directory} was prepared by another version: run `{MAKE_WITH}` again") from None
+        if not (found := self.manifest.get("similarity")):  # prepared before there was such
+            return selection
+        return Similarity(found["threshold"], found["text_threshold"]).settle(selection)
 
     def ranges(self, split: str) -> list[tuple[range, float | None]]:
         """The documents of a split by the source that they are of, and the weight that each source was given."""

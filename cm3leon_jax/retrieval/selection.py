@@ -5,8 +5,9 @@ in turn, best first: one by image, one by text, one by image, … A candidate is
 
 - it lacks a modality;
 - it is the query itself, by id or because its embedding is the same (an exact duplicate);
-- its score to the query, by which it was found, is over the threshold: too similar to teach anything;
-- it is over the threshold to one already taken, from either list.
+- it is too similar to the query to teach anything: as documents, where the query has a text and an image; else by the
+  score of the query's part, which has a threshold of its own;
+- it is too similar to one already taken, from either list.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ from cm3leon_jax.runtime.errors import UserError
 class SelectionConfig:
     by_image: int = 2  # documents wanted from the search by image
     by_text: int = 2  # documents wanted from the search by text
-    threshold: float = 0.9  # largest allowed inner product with the query and with those taken (CM3Leon §2.1)
+    # Largest allowed inner product of a document with the query's and with those taken. CM3Leon's is 0.9 (§2.1), for
+    # CLIP ViT-B/32. None: the one that `cm3leon prepare` calibrates for the encoder (`similarity.py`).
+    threshold: float | None = None
+    # Largest allowed inner product with a query that is a text alone, as at inference. None: calibrated likewise.
+    text_threshold: float | None = None
     duplicate: float = 0.9999  # from this inner product of document embeddings on, a candidate is the query again
     candidates: int = 32  # looked at first in each list; doubled for queries that still lack documents …
     max_candidates: int = 1024  # … up to this many
@@ -54,6 +59,8 @@ class Neighbours:
     by_image_scores: np.ndarray  # float32
     by_text: np.ndarray  # int32 [Q, by_text]
     by_text_scores: np.ndarray  # float32
+    struck: np.ndarray  # int32 [Q]: candidates that were too similar to the query
+    lost: np.ndarray  # bool [Q]: whether all of the nearest, as many as are wanted, were
 
     @property
     def counts(self) -> np.ndarray:
@@ -82,7 +89,7 @@ def select(
     both modalities; None: all do.
     """
     rules = _Rules(config, query_ids, query_documents, complete_ids)
-    return _gathered((by_image, by_text), _choose((by_image, by_text), rules, None))
+    return _choose((by_image, by_text), rules, None)[0]
 
 
 def explain(
@@ -97,8 +104,8 @@ def explain(
     """What `select` chooses, and what became of each candidate by image and by text. Arguments as for `select`."""
     lists = (by_image, by_text)
     journal = Journal([one.ids.shape for one in lists])
-    chosen = _choose(lists, _Rules(config, query_ids, query_documents, complete_ids), journal)
-    return _gathered(lists, chosen), journal.closed(chosen)
+    found, chosen = _choose(lists, _Rules(config, query_ids, query_documents, complete_ids), journal)
+    return found, journal.closed(chosen)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,36 +115,55 @@ class _Rules:
     query_documents: np.ndarray | None
     complete_ids: np.ndarray | None
 
-    def against(self, candidates: Candidates) -> Iterator[tuple[Reason, np.ndarray]]:
-        """The rules that do not depend on what was taken: whom each one strikes, bool [Q, K]."""
+    @property
+    def threshold(self) -> float:
+        return np.inf if self.config.threshold is None else self.config.threshold
+
+    def against(self, which: int, candidates: Candidates) -> Iterator[tuple[Reason, np.ndarray]]:
+        """The rules that do not depend on what was taken, the last one by similarity: whom each one strikes among the
+        candidates by image (0) or by text (1), bool [Q, K]."""
         yield Reason.NOTHING, candidates.ids == NOTHING
         if self.query_ids is not None:
             yield Reason.ITSELF, candidates.ids == np.asarray(self.query_ids)[:, None]
         if self.complete_ids is not None:
             yield Reason.LACKS_MODALITY, ~np.isin(candidates.ids, self.complete_ids)
+        products: np.ndarray = candidates.scores
+        whole: np.ndarray = np.zeros(len(candidates.ids), bool)
         if self.query_documents is not None:
             products = np.einsum("qkd,qd->qk", candidates.embeddings, self.query_documents)
-            yield Reason.SAME_EMBEDDING, ~(products < self.config.duplicate)
-        yield Reason.TOO_SIMILAR_TO_QUERY, ~(candidates.scores <= self.config.threshold)
+            whole = self.query_documents.any(axis=1)
+            yield Reason.SAME_EMBEDDING, whole[:, None] & ~(products < self.config.duplicate)
+        of_part = self.config.text_threshold if which else None
+        limits = np.where(whole, self.threshold, np.inf if of_part is None else of_part)[:, None]
+        yield Reason.TOO_SIMILAR_TO_QUERY, ~(np.where(whole[:, None], products, candidates.scores) <= limits)
 
 
-def _choose(lists: tuple[Candidates, Candidates], rules: _Rules, journal: Journal | None) -> list[np.ndarray]:
-    """The places of what is taken of each list, int [Q, wanted]; -1 where none is left."""
-    config = rules.config
-    allowed = []
-    for which, one in enumerate(lists):
-        mask = np.ones(one.ids.shape, bool)
-        for reason, struck in rules.against(one):
-            mask &= ~struck
+def _choose(
+    lists: tuple[Candidates, Candidates], rules: _Rules, journal: Journal | None
+) -> tuple[Neighbours, list[np.ndarray]]:
+    """What is taken, and its places in each list, int [Q, wanted]; -1 where none is left."""
+    counts = (rules.config.by_image, rules.config.by_text)
+    queries = len(lists[0].ids)
+    allowed: list[np.ndarray] = []
+    struck, has_near, keeps_near = np.zeros(queries, np.int32), np.zeros(queries, bool), np.zeros(queries, bool)
+    for which, (one, count) in enumerate(zip(lists, counts, strict=True)):
+        mask = before = np.ones(one.ids.shape, bool)
+        for reason, strikes in rules.against(which, one):
+            before = mask
+            mask = mask & ~strikes
             if journal:
-                journal.note(which, struck, reason)
+                journal.note(which, strikes, reason)
+        nearest = before & (before.cumsum(axis=1) <= count)
+        has_near = has_near | nearest.any(axis=1)
+        keeps_near = keeps_near | (nearest & mask).any(axis=1)
+        struck += (before & ~mask).sum(axis=1, dtype=np.int32)
         allowed.append(mask)
-    chosen = [np.full((len(lists[0].ids), count), -1, np.int64) for count in (config.by_image, config.by_text)]
-    for turn in range(max(config.by_image, config.by_text)):
+    chosen = [np.full((queries, count), -1, np.int64) for count in counts]
+    for turn in range(max(counts)):
         for which in (0, 1):
             if turn < chosen[which].shape[1]:
-                chosen[which][:, turn] = _take_first(which, lists, allowed, config.threshold, journal)
-    return chosen
+                chosen[which][:, turn] = _take_first(which, lists, allowed, rules.threshold, journal)
+    return _gathered(lists, chosen, struck, has_near & ~keeps_near), chosen
 
 
 def _take_first(
@@ -167,11 +193,13 @@ def _take_first(
     return place
 
 
-def _gathered(lists: tuple[Candidates, Candidates], chosen: list[np.ndarray]) -> Neighbours:
+def _gathered(
+    lists: tuple[Candidates, Candidates], chosen: list[np.ndarray], struck: np.ndarray, lost: np.ndarray
+) -> Neighbours:
     (image_ids, image_scores), (text_ids, text_scores) = (
         _gather(one, places) for one, places in zip(lists, chosen, strict=True)
     )
-    return Neighbours(image_ids, image_scores, text_ids, text_scores)
+    return Neighbours(image_ids, image_scores, text_ids, text_scores, struck, lost)
 
 
 def _gather(candidates: Candidates, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from cm3leon_jax.data.prepare import PrepareConfig, bank, duplicates, making, pa
 from cm3leon_jax.data.prepare.config import Settings
 from cm3leon_jax.data.prepare.job import Job, Models
 from cm3leon_jax.data.prepare.pipeline import prepare
+from cm3leon_jax.data.prepare.summary import summary
 from cm3leon_jax.data.shards import PreparedData
 from cm3leon_jax.data.sources import open_source
 from cm3leon_jax.retrieval.memory_bank import MemoryBank, MemoryBankConfig
@@ -103,6 +105,45 @@ def test_neighbours_are_in_the_bank_and_nobody_finds_itself(prepared):
     # The bank's ids are places in the split.
     first = Hashes().combine(train[7].text_embedding[None], train[7].image_embedding[None])
     assert bank.search(first, 1)[0][0, 0] == 7
+
+
+def test_too_few_documents_are_not_calibrated_on(prepared):
+    assert prepared.manifest["similarity"] == {
+        "threshold": None, "text_threshold": None, "documents": 0, "struck": 0, "lost": 0,
+    }  # fmt: skip
+    assert prepared.selection == SelectionConfig()
+    assert "too few documents to calibrate on" in summary(prepared)
+
+
+def test_the_similarity_is_calibrated_and_kept_with_the_data(tmp_path, capsys):
+    source = Source(Split("train", range(260)), Split("validation", range(900, 905)))
+    data = run(tmp_path, source)
+    found = data.manifest["similarity"]
+    assert found["documents"] == 260 and -1 <= found["threshold"] <= 1
+    assert (data.selection.threshold, data.selection.text_threshold) == (found["threshold"], found["text_threshold"])
+    assert data.manifest["settings"]["selection"]["threshold"] is None  # as was asked for
+    assert "95% of near copies of 260 documents" in capsys.readouterr().out
+    # Hashes have nothing to do with what is seen: copies are like any others, and all that is found is struck.
+    assert found["struck"] > 0 and found["lost"] / 260 > 0.1
+    assert "warning: " in summary(data) and "calibrated for this retriever" in summary(data)
+
+
+def test_what_is_set_is_not_calibrated(tmp_path, capsys):
+    source = Source(Split("train", range(260)))
+    data = run(tmp_path, source, selection=SelectionConfig(threshold=0.9, text_threshold=0.8))
+    assert data.manifest["similarity"]["documents"] == 0 and "similarity" not in capsys.readouterr().out
+    assert (data.selection.threshold, data.selection.text_threshold) == (0.9, 0.8)
+    assert "0.900, as set" in summary(data)
+
+
+def test_data_prepared_before_there_was_such_a_number_is_read(prepared, tmp_path):
+    shutil.copytree(prepared.directory, tmp_path / "old")
+    manifest = json.loads((tmp_path / "old/manifest.json").read_text())
+    del manifest["similarity"]
+    manifest["settings"]["selection"] = {"by_image": 2, "by_text": 2, "threshold": 0.9, "duplicate": 0.9999,
+                                         "candidates": 32, "max_candidates": 1024}  # fmt: skip
+    (tmp_path / "old/manifest.json").write_text(json.dumps(manifest))
+    assert PreparedData(tmp_path / "old").selection == SelectionConfig(threshold=0.9)
 
 
 def test_held_out_documents_find_by_text_what_their_caption_alone_finds(prepared):

@@ -48,10 +48,10 @@ def reference(bank, image_query, text_query, config, query_id, query_document, c
         for which, wanted in ((0, config.by_image), (1, config.by_text)):
             if turn >= wanted:
                 continue
-            for index, score, embedding in ranked[which]:
+            for index, _, embedding in ranked[which]:
                 if index == query_id or index not in complete or index in taken[0] + taken[1]:
                     continue
-                if score > config.threshold or embedding @ query_document >= config.duplicate:
+                if embedding @ query_document > min(config.threshold, config.duplicate - 1e-7):
                     continue
                 if any(embedding @ other > config.threshold for other in taken_embeddings):
                     continue
@@ -83,6 +83,7 @@ def problems(draw):
         by_image=draw(st.integers(1, 3)),
         by_text=draw(st.integers(0, 3)),
         threshold=draw(st.sampled_from([-0.5, 0.5, 0.9, 0.999])),
+        text_threshold=draw(st.sampled_from([None, 0.5, 0.9])),
         candidates=draw(st.integers(1, 8)),
         max_candidates=64,
     )
@@ -132,7 +133,8 @@ def test_what_is_chosen_obeys_the_rules(problem):
         embeddings = bank.embeddings_of([chosen])[0].reshape(-1, DIM)
         between = (embeddings @ embeddings.T)[~np.eye(len(chosen), dtype=bool)]
         assert not len(between) or between.max() <= config.threshold
-    assert not (found.by_image_scores > config.threshold).any() and not (found.by_text_scores > config.threshold).any()
+    # Without the query's document there is nothing to compare an image with; a text has a threshold of its own.
+    assert config.text_threshold is None or not (found.by_text_scores > config.text_threshold).any()
 
 
 def reasons_of_one_list(found, which, problem, row):
@@ -142,8 +144,8 @@ def reasons_of_one_list(found, which, problem, row):
     taken = np.concatenate([found.neighbours.by_image[0], found.neighbours.by_text[0]])
     wanted = (config.by_image, config.by_text)[which]
     enough = 0
-    for place, (index, score, reason, other) in enumerate(
-        zip(candidates.ids[0], candidates.scores[0], verdicts.reasons[0], verdicts.others[0], strict=True)
+    for place, (index, reason, other) in enumerate(
+        zip(candidates.ids[0], verdicts.reasons[0], verdicts.others[0], strict=True)
     ):
         embedding = candidates.embeddings[0, place]
         if enough == wanted:
@@ -161,7 +163,7 @@ def reasons_of_one_list(found, which, problem, row):
                 Reason.ITSELF: index == query_ids[row],
                 Reason.LACKS_MODALITY: index not in complete,
                 Reason.SAME_EMBEDDING: embedding @ documents[row] >= config.duplicate,
-                Reason.TOO_SIMILAR_TO_QUERY: score > config.threshold,
+                Reason.TOO_SIMILAR_TO_QUERY: embedding @ documents[row] > config.threshold,
                 Reason.TAKEN_ALREADY: index in (found.neighbours.by_text, found.neighbours.by_image)[which],
             }
             assert holds[reason]
@@ -197,13 +199,13 @@ def ring(count):
 def test_searches_deeper_only_for_queries_that_lack_documents():
     bank = ExactBank(ring(1000), np.arange(1000))
     close, far = bank.embeddings[:1], unit(np.array([[0.2, 0.1, 1.0]]))
-    config = SelectionConfig(by_image=1, by_text=0, candidates=4, max_candidates=400)
-    found = neighbours_of(bank, image_queries=np.concatenate([close, far]), config=config)
+    config = SelectionConfig(by_image=0, by_text=1, text_threshold=0.9, candidates=4, max_candidates=400)
+    found = neighbours_of(bank, text_queries=np.concatenate([close, far]), config=config)
     assert found.counts.tolist() == [1, 1] and not found.short.any()
     first = np.flatnonzero(bank.embeddings @ close[0] <= 0.9)[0]
-    assert found.by_image[0, 0] == first
+    assert found.by_text[0, 0] == first
     assert bank.searched == [(2, 4), (1, 8), (1, 16), (1, 32), (1, 64), (1, 128), (1, 256)]
-    limited = neighbours_of(bank, image_queries=close, config=dataclasses.replace(config, max_candidates=100))
+    limited = neighbours_of(bank, text_queries=close, config=dataclasses.replace(config, max_candidates=100))
     assert limited.counts.tolist() == [0] and limited.short.all()  # fewer, and it says so
 
 
@@ -211,8 +213,8 @@ def test_a_bank_is_searched_once_for_each_depth_and_the_chunk_does_not_matter():
     bank = ExactBank(ring(1000), np.arange(1000))
     image = bank.embeddings[::20]
     text = image[::-1] * (np.arange(50) % 7 > 0)[:, None]
-    config = SelectionConfig(candidates=32, max_candidates=256)
-    options = {"image_queries": image, "text_queries": text, "config": config}
+    config = SelectionConfig(threshold=0.9, candidates=32, max_candidates=256)
+    options = {"image_queries": image, "text_queries": text, "query_documents": image, "config": config}
     found = [neighbours_of(bank, chunk=8, **options)]
     assert bank.most_held == 8 * config.candidates
     found.append(neighbours_of(bank, chunk=99, **options))
@@ -225,11 +227,74 @@ def test_a_bank_is_searched_once_for_each_depth_and_the_chunk_does_not_matter():
 
 def test_by_text_alone():
     bank = ExactBank(ring(7), np.arange(7))
-    config = SelectionConfig(by_image=0, by_text=2)
+    config = SelectionConfig(by_image=0, by_text=2, threshold=0.9, text_threshold=0.9)
     found = neighbours_of(bank, text_queries=bank.embeddings[:1], config=config)
     assert found.by_text.tolist() == [[1, 2]] and found.by_image.shape == (1, 0)
-    both = neighbours_of(bank, text_queries=bank.embeddings[:1])
+    assert found.struck.tolist() == [1] and not found.lost.any()
+    both = neighbours_of(bank, text_queries=bank.embeddings[:1], config=dataclasses.replace(config, by_image=2))
     assert both.by_text.tolist() == [[1, 2]] and both.by_image.tolist() == [[-1, -1]] and both.short.all()
+
+
+# CLIP ViT-B/32: a text and its image have a cosine of about 0.3, two unrelated texts or images 0.5.
+WIDTH, TEXT_IMAGE, UNRELATED = 512, 0.3, 0.5
+
+
+def clip_like(random, count):
+    """Texts and images [count, WIDTH] of documents with CLIP's cosines: between the modalities there is a gap."""
+    gap, shared = unit(random.normal(size=(2, WIDTH)))
+    own = unit(random.normal(size=(count, WIDTH)))
+    sides = []
+    for side in (1, -1):
+        rest = unit(random.normal(size=(count, WIDTH)))
+        # Cosines: own² between the parts of a document less gap², shared² + gap² between two of one modality.
+        sides.append(unit(np.sqrt(0.3) * own + np.sqrt(0.25) * (shared + side * gap * 0.99) + np.sqrt(0.2) * rest))
+    return sides
+
+
+def documents_of(text, image):
+    return unit(text + image)
+
+
+def changed(random, vectors, cosine):
+    """The same with noise: each has this cosine with what it was."""
+    noise = random.normal(size=vectors.shape)
+    noise -= np.sum(noise * vectors, axis=1, keepdims=True) * vectors
+    return (cosine * vectors + np.sqrt(1 - cosine**2) * unit(noise)).astype(np.float32)
+
+
+def test_the_rule_fires_for_near_copies_and_for_nothing_else_at_the_geometry_of_clip():
+    """A bank of others, near copies of the queries (document to document 0.957) and relatives (0.8). Compared with a
+    query's text or image alone, as scores are, neither is over 0.9."""
+    random = np.random.default_rng(0)
+    text, image = clip_like(random, 600)
+    queries = slice(0, 200)
+    assert np.mean(np.sum(text * image, axis=1)) == pytest.approx(TEXT_IMAGE, abs=0.02)
+    assert np.mean((text @ text.T)[~np.eye(600, dtype=bool)]) == pytest.approx(UNRELATED, abs=0.02)
+    own = documents_of(text[queries], image[queries])
+    near, relative = changed(random, own, 0.957), changed(random, own, 0.8)
+    bank = ExactBank(np.concatenate([near, relative, documents_of(text[200:], image[200:])]), np.arange(800))
+    scores = np.sum(near * image[queries], axis=1)
+    assert 0.7 < scores.mean() < 0.85  # never over 0.9
+    config = SelectionConfig(threshold=0.9)
+    found = neighbours_of(
+        bank, image_queries=image[queries], text_queries=text[queries], config=config, query_documents=own
+    )
+    taken = np.concatenate([found.by_image, found.by_text], axis=1)
+    assert not (taken == np.arange(200)[:, None]).any()  # no near copy
+    assert (taken == np.arange(200, 400)[:, None]).any(axis=1).mean() > 0.95  # practically all relatives
+    assert found.struck.min() >= 1 and not found.lost.any()
+    alone = neighbours_of(bank, text_queries=text[queries], config=SelectionConfig(by_image=0, text_threshold=0.74))
+    assert not (alone.by_text == np.arange(200)[:, None]).any()
+    assert (alone.by_text == np.arange(200, 400)[:, None]).any(axis=1).mean() > 0.9
+
+
+def test_documents_whose_nearest_are_all_near_copies_are_counted():
+    bank = ExactBank(ring(7)[[0, 0, 0, 0, 3, 4, 5]], np.arange(7))
+    query = bank.embeddings[:1]
+    options = {"image_queries": query, "text_queries": query, "query_documents": query, "query_ids": np.zeros(1, int)}
+    found = neighbours_of(bank, **options, config=SelectionConfig(threshold=0.9, duplicate=2.0))
+    assert found.lost.tolist() == [True] and found.struck.tolist() == [6]  # three in each of two lists
+    assert not neighbours_of(bank, **options, config=SelectionConfig(duplicate=2.0)).lost.any()
 
 
 def test_lists_are_taken_in_turn():

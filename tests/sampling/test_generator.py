@@ -52,7 +52,9 @@ def test_documents_are_chosen_by_the_rules_that_the_data_was_prepared_with():
     shelf = [Stored(letter, letters.encode(letter), codes) for letter in "abcdefgh"]
     bank = Bank(alphabet.embed_texts([stored.caption for stored in shelf]))
     for threshold, expected in ((0.9, ["a", "e"]), (0.98, ["b", "d"]), (1.1, ["c"])):
-        library = Library(alphabet, bank, shelf, Blocks(), SelectionConfig(threshold=threshold))
+        library = Library(
+            alphabet, bank, shelf, Blocks(), SelectionConfig(threshold=threshold, text_threshold=threshold)
+        )
         (found,) = library.retrieve(["cat"], len(expected))
         assert [document.caption for document in found] == expected
 

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cm3leon_jax.data.inspection.choosing import Shown
-from cm3leon_jax.data.shards import BANK_SPLIT, MAKE_WITH, PreparedData
+from cm3leon_jax.data.shards import BANK_SPLIT, PreparedData
 from cm3leon_jax.data.splits import SPLITS
+from cm3leon_jax.retrieval.clip.retriever import Retriever
 from cm3leon_jax.retrieval.memory_bank import MemoryBank
 from cm3leon_jax.retrieval.neighbours import Explained, explained_neighbours_of
 from cm3leon_jax.retrieval.selection import SelectionConfig
 from cm3leon_jax.retrieval.verdicts import Reason
-from cm3leon_jax.runtime.errors import UserError
 
 _PASSED_OVER = {
     Reason.ITSELF: "the document itself",
@@ -60,11 +60,7 @@ def searches(data: PreparedData, shown: list[Shown]) -> list[Search] | None:
         return None
     encoder = data.manifest["fingerprints"]["retriever"]
     bank = MemoryBank.load(data.memory_bank_directory, encoder_fingerprint=encoder)
-    try:
-        config = SelectionConfig(**data.manifest["settings"]["selection"])
-    except TypeError:
-        raise UserError(f"{data.directory} was prepared by another version: run `{MAKE_WITH}` again") from None
-    return [_search(bank, config, each) for each in shown]
+    return [_search(bank, data.selection, each) for each in shown]
 
 
 def summary(candidates: list[Candidate]) -> str:
@@ -86,6 +82,8 @@ def _search(bank: MemoryBank, config: SelectionConfig, shown: Shown) -> Search:
         return Search(_candidates(found, 0), _candidates(found, 1))
     # As in preparing: held-out documents have two lists that do not know of each other.
     lists: list[list[Candidate]] = []
+    document = Retriever.combine(shown.document.text_embedding[None], shown.document.image_embedding[None])
+    by_image["query_documents"] = document
     for which, query, other in ((0, by_image, "by_text"), (1, by_text, "by_image")):
         wanted = (config.by_image, config.by_text)[which]
         alone = dataclasses.replace(config, **{other: 0}) if wanted else None

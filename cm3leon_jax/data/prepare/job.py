@@ -32,7 +32,7 @@ class NoRetriever:
     def embed_texts(self, texts: Sequence[str], *_: Any) -> np.ndarray:
         return np.zeros((len(texts), 0), np.float32)
 
-    def embed_images(self, images: np.ndarray, *_: Any) -> np.ndarray:
+    def embed_images(self, images: Sequence[np.ndarray], *_: Any) -> np.ndarray:
         return np.zeros((len(images), 0), np.float32)
 
     def combine(self, text: np.ndarray, image: np.ndarray) -> np.ndarray:

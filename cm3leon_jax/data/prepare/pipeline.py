@@ -1,9 +1,9 @@
 """A source -> prepared documents: tokenized, embedded, without duplicates, with neighbours, in shards.
 
 Four stages, each on all workers: parts (tokens, codes, embeddings), duplicates, the memory bank over the split "train",
-and shards with neighbours. All work is done in a hidden folder inside the result's and moved into place at the end: a
-killed run continues where it stopped, and readers see the old result or the new one. No stage holds more than some
-shards in memory.
+and shards with neighbours. Before the third the selection's thresholds are calibrated. All work is done in a hidden
+folder inside the result's and moved into place at the end: a killed run continues where it stopped, and readers see the
+old result or the new one. No stage holds more than some shards in memory.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cm3leon_jax.data.prepare.bank import BANK_FOLDER, build_bank
+from cm3leon_jax.data.prepare.calibrating import SIMILARITY_FILE, calibrate_similarity
 from cm3leon_jax.data.prepare.config import PrepareConfig, Settings
 from cm3leon_jax.data.prepare.duplicates import find_duplicates
 from cm3leon_jax.data.prepare.job import Job, Models
@@ -34,7 +35,7 @@ from cm3leon_jax.vocabulary import Vocabulary
 
 _WORK = ".unfinished"
 _INPUTS_FILE = "inputs.json"
-_ONLY_FOR_WORK = ("parts", "duplicates", "shards", "progress", "errors", LOG_FILE)
+_ONLY_FOR_WORK = ("parts", "duplicates", "shards", "progress", "errors", SIMILARITY_FILE, LOG_FILE)
 
 
 def prepare(
@@ -81,15 +82,19 @@ def _make(job: Job, options: Any) -> None:
             f"{job.source.name} has no usable example in its split {BANK_SPLIT!r}, no image with a caption, which is "
             "what can be retrieved: check the source, join it with one that has them, or prepare without a retriever"
         )
+    similarity = calibrate_similarity(job) if with_bank else None
     bank = build_bank(job, places[BANK_SPLIT], options) if with_bank else None
     written = write_shards(job, [place for split in places.values() for place in split], options)
+    searched = _searched([written[place.file]["searched"] for place in places[BANK_SPLIT]]) if bank else {}
     models, settings = job.models, job.settings
     manifest = {
         "format": FORMAT,
         "source": job.source.name,
         "sources": describe_sources(job, places),
         "inputs": job.inputs,
-        "splits": {name: _describe_split([written[place.file] for place in split]) for name, split in places.items()},
+        "splits": {
+            name: _describe_split([written[place.file]["shard"] for place in split]) for name, split in places.items()
+        },
         "quarantined": bad,
         "duplicates": duplicates,
         "fingerprints": models.fingerprints,
@@ -103,10 +108,16 @@ def _make(job: Job, options: Any) -> None:
         ),
         "image": {"grid": list(models.image.grid), "resolution": models.image.resolution},
         "embedding_dim": models.retriever.dim,
+        "similarity": dataclasses.asdict(similarity) | searched if similarity else None,
         "memory_bank": {"directory": BANK_FOLDER, "recall_at_10": bank.recall_at_10} if bank else None,
         "settings": dataclasses.asdict(settings),
     }
     write_json(job.path(MANIFEST_FILE), manifest)
+
+
+def _searched(shards: list[dict[str, int]]) -> dict[str, int]:
+    """How many candidates the searches of the split "train" struck, and how many documents lost all their nearest."""
+    return {name: sum(shard[name] for shard in shards) for name in ("struck", "lost")}
 
 
 def _make_parts(job: Job, options: Any) -> int:

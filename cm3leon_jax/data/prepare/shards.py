@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cm3leon_jax.data.prepare.bank import BANK_FOLDER
+from cm3leon_jax.data.prepare.calibrating import similarity_of
 from cm3leon_jax.data.prepare.counting import report
 from cm3leon_jax.data.prepare.duplicates import kept_documents
 from cm3leon_jax.data.prepare.job import Job
@@ -26,7 +27,9 @@ from cm3leon_jax.runtime.files import read_json, write_json
 
 
 def write_shards(job: Job, places: list[Place], options: Any) -> dict[str, dict[str, Any]]:
-    """Writes a shard for each place -> what the manifest says of each file. Those that are there already are kept."""
+    """Writes a shard for each place -> of each file what the manifest says of it ("shard"), and how many candidates its
+    searches struck as too similar and how many documents lost all of their nearest by that ("searched"). Those that are
+    there already are kept."""
     missing = [place for place in places if not job.path("shards", f"{place.file}.json").exists()]
     together = job.settings.prepare.shards_per_search
     for_each(
@@ -55,15 +58,17 @@ def _write(job: Job, places: list[Place]) -> None:
         columns = [np.split(getattr(found, field.name), ends) for field in dataclasses.fields(Neighbours)]
         for place, part, *neighbours in zip(of_split, parts, *columns, strict=True):
             path = job.path(place.file)
-            write_shard(path, _records(part, Neighbours(*neighbours)))
-            write_json(job.path("shards", f"{place.file}.json"), describe_shard(path))
+            of_part = Neighbours(*neighbours)
+            write_shard(path, _records(part, of_part))
+            searched = {"struck": int(of_part.struck.sum()), "lost": int(of_part.lost.sum())}
+            write_json(job.path("shards", f"{place.file}.json"), {"shard": describe_shard(path), "searched": searched})
 
 
 def _search(job: Job, part: Documents, places: Sequence[Place]) -> Neighbours:
     report(len(part))
     if places[0].split not in SPLITS or not job.models.retriever.dim:  # documents that are no pairs stand alone
         return _nothing_found(len(part))
-    config, bank = job.settings.selection, _bank(job)
+    config, bank = similarity_of(job).settle(job.settings.selection), _bank(job)
     if places[0].split != BANK_SPLIT:
         return _held_out_neighbours(part, bank, config)
     return neighbours_of(
@@ -102,15 +107,21 @@ def _records(part: Documents, found: Neighbours) -> Iterator[bytes]:
 
 
 def _nothing_found(queries: int) -> Neighbours:
-    nothing = np.zeros((queries, 0))
-    return Neighbours(nothing, nothing, nothing, nothing)
+    nothing, none = np.zeros((queries, 0)), np.zeros(queries, np.int32)
+    return Neighbours(nothing, nothing, nothing, nothing, none, none.astype(bool))
 
 
 def _held_out_neighbours(part: Documents, bank: MemoryBank, config: SelectionConfig) -> Neighbours:
-    """Two lists that do not know of each other: whoever has only the caption finds just `by_text`."""
+    """Two lists that do not know of each other: whoever has only the caption finds just `by_text`, by the rule for a
+    text alone."""
     found = _nothing_found(len(part))
     if config.by_image:
-        only = neighbours_of(bank, image_queries=part.queries_by_image, config=dataclasses.replace(config, by_text=0))
+        only = neighbours_of(
+            bank,
+            image_queries=part.queries_by_image,
+            config=dataclasses.replace(config, by_text=0),
+            query_documents=part.embeddings,
+        )
         found = dataclasses.replace(found, by_image=only.by_image, by_image_scores=only.by_image_scores)
     if config.by_text:
         only = neighbours_of(bank, text_queries=part.queries_by_text, config=dataclasses.replace(config, by_image=0))

@@ -131,7 +131,7 @@ class _Rules:
         whole: np.ndarray = np.zeros(len(candidates.ids), bool)
         if self.query_documents is not None:
             products = np.einsum("qkd,qd->qk", candidates.embeddings, self.query_documents)
-            whole = self.query_documents.any(axis=1)
+            whole = np.asarray(self.query_documents.any(axis=1))
             yield Reason.SAME_EMBEDDING, whole[:, None] & ~(products < self.config.duplicate)
         of_part = self.config.text_threshold if which else None
         limits = np.where(whole, self.threshold, np.inf if of_part is None else of_part)[:, None]

@@ -1,6 +1,7 @@
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -106,15 +107,15 @@ documents = st.builds(
 )
 
 
-def restored(ids):
+def restored(ids, vocabulary=VOCABULARY):
     """What a row shows, read from its ids alone: each span put back from the tail to its sentinel."""
-    ids, places, spans = ids.tolist(), {}, {}
-    for index, value in enumerate(ids):
-        if VOCABULARY.is_sentinel(value):
-            if value in places:
-                spans[value] = ids[index + 1 : ids.index(VOCABULARY.eoss_id, index)]
-            else:
-                places[value] = index
+    sentinels, ids = np.flatnonzero(vocabulary.is_sentinel(ids)).tolist(), ids.tolist()
+    places, spans = {}, {}
+    for index in sentinels:
+        if (value := ids[index]) in places:
+            spans[value] = ids[index + 1 : ids.index(vocabulary.eoss_id, index)]
+        else:
+            places[value] = index
     assert spans.keys() == places.keys()  # no sentinel without its span, and the other way round
     end = len(ids) - sum(len(span) + 2 for span in spans.values())
     return [part for value in ids[:end] for part in spans.get(value, [value])]
@@ -288,3 +289,39 @@ def test_whole_packing_wastes_little_of_demo_lengths():
     for length, least in ((288, 0.86), (384, 0.9)):
         fill = [row["weights"].mean() for row in pack_whole(iter(numbered(lengths)), length, 16)]
         assert np.mean(fill) > least
+
+
+def test_at_the_papers_sizes_all_of_the_querys_image_is_learned_and_its_caption_hidden():
+    """Three retrieved documents and a query, 4,225 ids, in rows of 4,096: they straddle and lock to nothing."""
+    rng = np.random.default_rng(0)
+    vocabulary = Vocabulary()
+    pairs = [
+        Document(rng.integers(3, 56_320, 30).astype(np.int32), rng.integers(0, 8_192, 1_024).astype(np.int32))
+        for _ in range(40)
+    ]
+    numbers = [rng.permutation(40)[:4] for _ in range(400)]
+    examples = [
+        Example(assemble([pairs[number] for number in each], vocabulary), key=key, retrieved=3)
+        for key, each in enumerate(numbers)
+    ]
+    objective = Objective(vocabulary, ObjectiveConfig(whole_segment_probability=0.9))
+    learned, hidden, of_query = np.zeros(1_024, int), 0, 0
+    by_text = {pair.text.tobytes(): pair for pair in pairs}
+    seen = np.zeros(0, np.int32)  # all that the rows show, put back
+    for row in pack(examples, StreamConfig(length=4_096), objective):
+        ids = np.append(row["tokens"], row["targets"][-1])
+        whole = np.array(restored(ids, vocabulary), np.int32)
+        seen = np.append(seen, whole)
+        for sentinel in np.flatnonzero(vocabulary.is_sentinel(ids[:-1])).tolist():
+            span = ids[sentinel + 1 :][: int((ids[sentinel:] == vocabulary.eoss_id).argmax()) - 1]
+            if pair := by_text.get(span.tobytes()):
+                hidden += 1
+                text = next(i for i in np.flatnonzero(whole == span[0]) if np.array_equal(whole[i : i + 30], span))
+                image = whole[text + 31 : text + 31 + 1_024]
+                assert np.array_equal(vocabulary.image_codes(image), pair.image)
+                of_query += whole[text + 31 + 1_024 :][:1].tolist() == [EOS_ID]
+    ends = np.flatnonzero((seen[:-1] == EOS_ID) & (seen[1:] == EOS_ID))[1:-1]
+    for end in ends.tolist():
+        learned += vocabulary.is_image(seen[end - 1_024 : end])
+    assert len(ends) > 350 and (learned == len(ends)).all()
+    assert hidden > 100 and of_query / hidden == pytest.approx(0.25, abs=0.08)

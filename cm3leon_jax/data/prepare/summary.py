@@ -23,11 +23,8 @@ def summary(data: PreparedData) -> str:
                 "… for a text alone",
                 _number(selection.text_threshold, manifest["settings"]["selection"]["text_threshold"]),
             ),
-            (
-                "candidates struck by that",
-                f"{similarity['struck']:,}, {similarity['struck'] / documents:.1f} a document",
-            ),
-            ("documents without their nearest", f"{similarity['lost']:,}, {share:.1%} lost all of them by it"),
+            ("candidates struck by it", f"{similarity['struck']:,}, {similarity['struck'] / documents:.1f} a document"),
+            ("lost all of their nearest", f"{similarity['lost']:,} documents, {share:.1%}"),
         ]
         if share > _MANY_LOST:
             warnings.append(

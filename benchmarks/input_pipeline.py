@@ -20,6 +20,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cm3leon_jax.data.settings import StreamConfig
 
 LENGTH = 4096
 # 7B on a v5p-256 slice as planned (docs/recipes.md): 2,048 rows in 8.11 s, on hosts of 4 chips.
@@ -43,17 +47,21 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
         print(f"writing {arguments.documents:,} documents …", file=sys.stderr, flush=True)
-        write_documents(pathlib.Path(folder), arguments.documents)
+        write_random_documents(pathlib.Path(folder), arguments.documents)
         pretraining = PretrainingConfig(retrieved_min=2, retrieved_max=2)
         config = StreamConfig(length=LENGTH, batch_size=64, lanes=64)
         with pretraining_mixture(folder, "speed", pretraining) as name:
             stream = make_stream(name, config, ObjectiveConfig())
             streams = {
                 "ours": (batch["tokens"].size for batch, _ in stream(None)),
-                "seqio": seqio_tokens(f"{name}.{RETRIEVAL_AUGMENTED}"),
+                "seqio": seqio_tokens(f"{name}.{RETRIEVAL_AUGMENTED}", config),
             }
             rates = measure(streams, arguments.rounds, arguments.seconds)
-            seeks = {step: seconds_to_first(stream, step) for step in (0, 127, 1_000_000, 1_000_127)}
+            last = config.chapter_steps - 1
+            seeks = {
+                step: seconds_to_first(stream, step)
+                for step in (0, last, 3_000 * (last + 1), 3_000 * (last + 1) + last)
+            }
             whole = make_stream(name, dataclasses.replace(config, packing="whole"), ObjectiveConfig()).fill
     result = {
         "benchmark": "input_pipeline",
@@ -67,61 +75,41 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def vocabulary():
-    from cm3leon_jax.vocabulary import Vocabulary
-
-    return Vocabulary(text_size=56_320, image_size=8192, num_sentinels=512, multiple_of=256)
-
-
-def encoded_documents(count: int) -> Iterator[bytes]:
-    """Random documents whose neighbours are anywhere."""
+def write_random_documents(folder: pathlib.Path, count: int) -> None:
     import numpy as np
+    from simulated import random_document, random_text, write_documents
 
-    from cm3leon_jax.data.records import PreparedDocument, encode_document
+    from cm3leon_jax.data.records import encode_document
+    from cm3leon_jax.vocabulary import CM3LEON
 
-    rng, sizes = np.random.default_rng(0), vocabulary()
-    for index in range(count):
-        yield encode_document(
-            PreparedDocument(
-                id=f"{index:09d}",
-                caption="a caption of about as many letters as captions have",
-                text=rng.integers(3, sizes.text_size, rng.integers(5, 61)).astype(np.int32),
-                image=rng.integers(0, sizes.image_size, 1024).astype(np.int32),
-                text_embedding=rng.normal(size=512).astype(np.float32),
-                image_embedding=rng.normal(size=512).astype(np.float32),
-                neighbours_by_image=rng.integers(0, count, 2).astype(np.int32),
-                neighbours_by_text=rng.integers(0, count, 2).astype(np.int32),
-                scores_by_image=np.ones(2, np.float32),
-                scores_by_text=np.ones(2, np.float32),
-                metadata={"url": "https://example.com/picture.jpg"},
-            )
-        )
+    rng, metadata = np.random.default_rng(0), {"url": "https://example.com/picture.jpg"}
+
+    def documents() -> Iterator[bytes]:
+        for index in range(count):
+            text = random_text(CM3LEON, int(rng.integers(5, 61)), rng)
+            yield encode_document(random_document(index, count, text, CM3LEON, rng, dim=512, metadata=metadata))
+
+    write_documents(folder, CM3LEON, documents(), count)
 
 
-def write_documents(folder: pathlib.Path, count: int) -> None:
-    """Prepared data of one shard."""
-    from cm3leon_jax.data.shards import FORMAT, MANIFEST_FILE, describe_shard, shard_name, write_shard
-    from cm3leon_jax.runtime.files import write_json
-
-    path = folder / shard_name("train", 0, 1)
-    write_shard(path, encoded_documents(count))
-    manifest = {
-        "format": FORMAT,
-        "sources": [{"name": "random", "weight": None, "splits": {"train": [0, count]}}],
-        "splits": {"train": {"documents": count, "shards": [describe_shard(path)]}},
-        "vocabulary": dataclasses.asdict(vocabulary()),
-    }
-    write_json(folder / MANIFEST_FILE, manifest)
-
-
-def seqio_tokens(task: str) -> Iterator[int]:
-    """The tokens of each sequence of the task as seqio gives it."""
+def seqio_tokens(task: str, config: StreamConfig) -> Iterator[int]:
+    """The tokens of each row of the task as seqio gives it."""
     import seqio
 
-    dataset = seqio.get_mixture_or_task(task).get_dataset(
-        sequence_length={"tokens": LENGTH}, split="train", shuffle=True, seed=0, num_epochs=None
+    from cm3leon_jax.data.objective import Objective
+    from cm3leon_jax.data.seqio_rows import RowConverter
+    from cm3leon_jax.vocabulary import CM3LEON
+
+    dataset = seqio.get_dataset(
+        task,
+        {"tokens": LENGTH},
+        RowConverter(config, Objective(CM3LEON)),
+        dataset_split="train",
+        shuffle=True,
+        seed=0,
+        num_epochs=None,
     )
-    return (element["tokens"].size for element in dataset.as_numpy_iterator())
+    return (row["tokens"].size for row in dataset.as_numpy_iterator())
 
 
 def measure(streams: dict[str, Iterator[int]], rounds: int, seconds: float) -> dict[str, float]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -33,38 +35,55 @@ class NumberTokenizer:
 def simulate(
     folder: pathlib.Path, vocabulary: Vocabulary, count: int, *, text_tokens: int, answer_tokens: int = 0
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Writes prepared data of one shard: `count` pairs of a text of `text_tokens` and an image of 1,024 codes, with
-    neighbours anywhere; with `answer_tokens`, instructions: a question, an answer of so many tokens, an image.
-    -> text (the answer last) and codes of each."""
-    rng = np.random.default_rng(0)
-    made = []
-    records = []
+    """Writes prepared data: `count` pairs of a text of `text_tokens` and an image; with `answer_tokens`, instructions:
+    a question, an answer of so many tokens, an image. -> text (the answer last) and codes of each."""
+    rng, made, records = np.random.default_rng(0), [], []
     for index in range(count):
-        text = rng.integers(NUM_CONTROL, vocabulary.text_size, text_tokens + answer_tokens).astype(np.int32)
-        image = rng.integers(0, vocabulary.image_size, 1024).astype(np.int32)
-        made.append((text, image))
+        text = random_text(vocabulary, text_tokens + answer_tokens, rng)
         parts = [text[:text_tokens], text[text_tokens:]]
         written = [{"text": " ".join(map(str, part.tolist()))} for part in parts]
         metadata = {KEY: {"parts": [*written, {"image": True}], "answers": [1]}} if answer_tokens else {}
-        neighbours = rng.choice(count - 1, 4, replace=False).astype(np.int32)
-        neighbours += neighbours >= index
-        records.append(
-            encode_document(
-                PreparedDocument(
-                    id=f"{index:09d}",
-                    caption="",
-                    text=text,
-                    image=image,
-                    text_embedding=np.ones(1, np.float32),
-                    image_embedding=np.ones(1, np.float32),
-                    neighbours_by_image=neighbours[:2],
-                    neighbours_by_text=neighbours[2:],
-                    scores_by_image=np.ones(2, np.float32),
-                    scores_by_text=np.ones(2, np.float32),
-                    metadata=metadata,
-                )
-            )
-        )
+        document = random_document(index, count, text, vocabulary, rng, metadata=metadata)
+        made.append((text, document.image))
+        records.append(encode_document(document))
+    write_documents(folder, vocabulary, records, count)
+    return made
+
+
+def random_text(vocabulary: Vocabulary, tokens: int, rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(NUM_CONTROL, vocabulary.text_size, tokens).astype(np.int32)
+
+
+def random_document(
+    index: int,
+    count: int,
+    text: np.ndarray,
+    vocabulary: Vocabulary,
+    rng: np.random.Generator,
+    *,
+    dim: int = 1,
+    metadata: dict[str, Any] | None = None,
+) -> PreparedDocument:
+    """Number `index` of `count`: 1,024 random codes, random embeddings, four neighbours anywhere."""
+    neighbours = rng.choice(count - 1, 4, replace=False).astype(np.int32)
+    neighbours += neighbours >= index
+    return PreparedDocument(
+        id=f"{index:09d}",
+        caption="a caption of about as many letters as captions have",
+        text=text,
+        image=rng.integers(0, vocabulary.image_size, 1024).astype(np.int32),
+        text_embedding=rng.normal(size=dim).astype(np.float32),
+        image_embedding=rng.normal(size=dim).astype(np.float32),
+        neighbours_by_image=neighbours[:2],
+        neighbours_by_text=neighbours[2:],
+        scores_by_image=np.ones(2, np.float32),
+        scores_by_text=np.ones(2, np.float32),
+        metadata=metadata or {},
+    )
+
+
+def write_documents(folder: pathlib.Path, vocabulary: Vocabulary, records: Iterable[bytes], count: int) -> None:
+    """Prepared data of one shard with `count` encoded documents."""
     path = folder / shard_name("train", 0, 1)
     write_shard(path, records)
     manifest = {
@@ -74,4 +93,3 @@ def simulate(
         "vocabulary": dataclasses.asdict(vocabulary),
     }
     write_json(folder / MANIFEST_FILE, manifest)
-    return made

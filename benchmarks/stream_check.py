@@ -10,7 +10,7 @@ next, and what a lane leaves out where it starts afresh is counted.
 
     hidden_captions, hidden_query_captions   whole texts that stand in a row's tail, or whose sentinel has no tail
     …_with_sentinel_in_row                   of those, the ones with both sentinel and tail
-    …_after_their_image                      of those, the ones whose whole image stands before the tail
+    …_after_their_image                      of those, the ones whose whole image is seen before the tail
     image_tokens_never_targets               share of the query images' tokens
     tokens_left_out                          share of all tokens of the examples that are in no row
     rarest_to_commonest_position             of the 1,024 of a query's image, how often each is a target
@@ -36,6 +36,7 @@ import numpy as np
 
 CODES = 1024
 ANSWER_TOKENS = 2
+_LANES = 8  # at least: each begins anywhere in its examples
 
 
 def main() -> None:
@@ -44,11 +45,14 @@ def main() -> None:
     parser.add_argument("--gin_file", action="append", default=[], help="as of `cm3leon train`; may be repeated")
     parser.add_argument("--gin", action="append", default=[], metavar="NAME=VALUE", help="may be repeated")
     parser.add_argument("--caption_tokens", type=int, default=30)
-    parser.add_argument("--rows", type=int, default=512, help="rounded up to whole lanes")
+    parser.add_argument(
+        "--rows", type=int, default=512, help="rounded up to whole lanes, of which there are at least 8"
+    )
     parser.add_argument("--documents", type=int, default=4_000, help="that are simulated")
     arguments = parser.parse_args()
     settings = read_settings(arguments.gin_file, arguments.gin)
-    is_sft = any("sft" in name for name in arguments.gin_file)
+    finetuning = settings["FinetuningConfig"]
+    is_sft = finetuning.loss == "answer" or settings["ObjectiveConfig"].answer_probability > 0
     with tempfile.TemporaryDirectory() as folder:
         check = Check(pathlib.Path(folder), arguments.documents, arguments.caption_tokens, settings, is_sft)
         figures = check.run(arguments.rows)
@@ -121,8 +125,10 @@ class Check:
             mixture = pretraining_mixture(str(self.folder), "check", self.settings["PretrainingConfig"])
         of_lane = config.chapter_steps * config.batch_size // config.lanes
         with mixture as name:
-            for lane in range(-(-rows // of_lane)):
-                stream = make_stream(name, config, objective, process_index=lane, process_count=config.lanes)
+            for lane in range(max(_LANES, -(-rows // of_lane))):
+                share = {"process_index": lane, "process_count": config.lanes}
+                alone = self.is_sft and self.settings["FinetuningConfig"].loss == "answer"
+                stream = make_stream(name, config, objective, answers_alone=alone, **share)
                 batches = (batch for batch, _ in itertools.islice(stream(None), config.chapter_steps))
                 print(f"lane {lane}: {of_lane} rows", file=sys.stderr, flush=True)
                 yield [
@@ -158,11 +164,14 @@ class Check:
             begin = index + 1
         whole = np.concatenate([*restored, ids[begin:tail_at]])
         for index in in_body:
-            self.read_hidden(whole, starts[index], spans.get(index), counted.get(index, False))
+            body = ids[index + 1 : tail_at]  # what is seen behind the sentinel, before the tail
+            self.read_hidden(whole, starts[index], spans.get(index), body, counted.get(index, False))
         return whole
 
-    def read_hidden(self, ids: np.ndarray, start: int, span: np.ndarray | None, counted: bool) -> None:
-        """Counts one hidden span that begins at index `start` of the restored row."""
+    def read_hidden(
+        self, ids: np.ndarray, start: int, span: np.ndarray | None, seen: np.ndarray, counted: bool
+    ) -> None:
+        """Counts one hidden span that begins at index `start` of the restored row, with what is `seen` behind it."""
         before, found, vocabulary = ids[:start], self.found, self.vocabulary
         number = None if span is None else self.of_text.get(span.tobytes())
         if span is None:  # the tail is lost: what was hidden is what stands between control ids
@@ -173,8 +182,7 @@ class Check:
         if number is None:
             return
         text, codes = self.documents[number]
-        image = ids[start + len(span) + 1 : start + len(span) + 1 + CODES]
-        has_image = np.array_equal(image, codes + vocabulary.image_offset)
+        has_image = np.array_equal(seen[1 : 1 + CODES], codes + vocabulary.image_offset)  # behind <break>
         if self.is_sft:
             question = text[: self.text_tokens]
             found["hidden_answers"] += counted

@@ -116,6 +116,7 @@ class Segment(NamedTuple):
     span: Span
     is_text: bool
     whole: bool  # from its beginning to its end; a text: and so is the image that belongs to it
+    document: int  # a number that a text and its image share
 
 
 def segments_of_block(ids: np.ndarray, vocabulary: Vocabulary) -> list[Segment]:
@@ -129,7 +130,7 @@ def segments_of_block(ids: np.ndarray, vocabulary: Vocabulary) -> list[Segment]:
         is_text = bool(vocabulary.is_text(ids[before + 1]))
         # The segment's end, or that of the image behind it, is in the stretch.
         ended = number + is_text < len(ends)
-        found.append(Segment(Span(before + 1, behind), is_text, before >= 0 and ended))
+        found.append(Segment(Span(before + 1, behind), is_text, before >= 0 and ended, number + is_text))
     return found
 
 

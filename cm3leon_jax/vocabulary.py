@@ -32,10 +32,14 @@ class Vocabulary:
             raise ValueError(f"a vocabulary needs text pieces, image codes and sentinels: {self}")
 
     @classmethod
-    def sized(cls, *, text_size: int, image_size: int, num_sentinels: int, multiple_of: int) -> Vocabulary:
-        """Of tokenizers of these sizes; of the paper's sizes with its other ids, so that a model of it has its rows."""
-        is_papers = (text_size, image_size) == (CM3LEON.text_size, CM3LEON.image_size)
-        return cls(text_size, image_size, num_sentinels, multiple_of, CM3LEON.num_others if is_papers else 0)
+    def sized(
+        cls, *, text_size: int, image_size: int, num_sentinels: int, multiple_of: int, num_others: int | None = None
+    ) -> Vocabulary:
+        """Of tokenizers of these sizes. Without `num_others`, the paper's where both sizes are the paper's, else 0."""
+        if num_others is None:
+            is_papers = (text_size, image_size) == (CM3LEON.text_size, CM3LEON.image_size)
+            num_others = CM3LEON.num_others if is_papers else 0
+        return cls(text_size, image_size, num_sentinels, multiple_of, num_others)
 
     @property
     def image_offset(self) -> int:

@@ -84,7 +84,7 @@ def answer_batches(
         for index in range(batching.count(task.examples)):
             features = task.source.read(split, index) | {"seed": 0, "epoch": 0, "index": index}
             example = example_of(wording.step(features))
-            if len(example.ids) + 3 * len(example.answers) <= batching.length + 1:
+            if objective.longest(example) <= batching.length + 1:
                 examples.append(hide_in_example(example, batching.length, objective, batching.position_rule))
         if not examples:
             raise UserError(

@@ -1,5 +1,5 @@
-"""What is done to a prepared instruction to make a training sequence: it is worded and laid out, then its answers, or
-whatever CM3's objective draws, are hidden. Uses and randomness are those of `preprocessors.py`."""
+"""What is done to a prepared instruction to make an example: it is worded and laid out, with the places of its answers.
+Uses and randomness are those of `preprocessors.py`; what is hidden is drawn later, on rows."""
 
 from __future__ import annotations
 

@@ -73,6 +73,13 @@ class Example:
     answers: tuple[Span, ...] = ()
 
 
+class _Asked(NamedTuple):
+    """An instruction in a block whose answers in texts are hidden."""
+
+    span: Span
+    answers: list[Span]
+
+
 class Hidden(NamedTuple):
     """Ids after spans were moved to the tail, int32 [n]; of each, whether it counts in the loss (bool; None: all do)
     and how many documents were retrieved for its example (int32). `used`: how many ids before masking they are."""
@@ -96,6 +103,10 @@ class Objective:
         """What rows depend on besides their examples, JSON-able."""
         return {"objective": dataclasses.asdict(self.config), "answers_alone": self.answers_alone}
 
+    def longest(self, example: Example) -> int:
+        """The number of its ids when all of its answers in texts are hidden."""
+        return len(example.ids) + 3 * len(self._in_texts(example, 0))
+
     def hide_in_example(self, example: Example, length: int) -> Hidden:
         """An example for itself, with its tail before the last `<eos>`. One that is too long for `length` ids is cut
         before spans are drawn; the tail is then at the end."""
@@ -113,10 +124,14 @@ class Objective:
         rng = keyed_rng(examples[0].key, _STAGE, 0, begin)
         most = min(self.config.max_spans, self.vocabulary.num_sentinels)
         masks = 0 if self.answers_alone else min(_number_of_masks(rng, self.config), most, length // _IDS_A_MASK)
-        answers = self._hidden_answers(examples, starts, length - 3 * masks, rng)
-        masks = min(masks, max(0, most - len(answers)))
+        if closed:  # an example that fits is not cut for the sake of masks, and its answers come first
+            masks = min(masks, max(0, length - len(ids)) // 3) if len(ids) <= length else masks
+        asked = self._asked(examples, starts, length - (0 if closed else 3 * masks), rng)
+        answers = [span for own in asked for span in own.answers]
+        masks = 0 if closed and answers else min(masks, max(0, most - len(answers)))
         source = min(len(ids), length - 3 * (masks + len(answers)))
-        spans = choose_spans(ids[:source], self.vocabulary, rng, self.config, masks, answers)
+        taken_up = [own.span for own in asked]
+        spans = choose_spans(ids[:source], self.vocabulary, rng, self.config, masks, answers, taken_up)
         source = min(len(ids), length - 3 * len(spans))
         tail_at = source - 1 if closed and source == len(ids) else source
         begins = np.array([span.start for span in spans], np.int64)
@@ -129,24 +144,23 @@ class Objective:
             source,
         )
 
-    def _hidden_answers(
+    def _asked(
         self, examples: Sequence[Example], starts: Sequence[int], room: int, rng: np.random.Generator
-    ) -> list[Span]:
-        """The answers in the texts of those examples that are drawn, of which each is there from its first id to its
-        last: an answer is not asked for without its question or its image."""
-        found: list[Span] = []
+    ) -> list[_Asked]:
+        """Those of the instructions with answers in texts that are drawn to have them hidden, if each is there from its
+        first id to its last: an answer is not asked for without its question or its image."""
+        found: list[_Asked] = []
+        count = 0
         for example, start in zip(examples, starts, strict=True):
             answers = self._in_texts(example, start)
-            if not answers:
-                continue
-            if len(answers) > self.vocabulary.num_sentinels:
+            drawn = answers and (rng.random() < self.config.answer_probability or self.answers_alone)
+            if drawn and len(answers) > self.vocabulary.num_sentinels:
                 limit = f"{len(answers)} answers, but {self.vocabulary.num_sentinels} sentinels"
                 raise UserError(f"the answers of an instruction cannot be hidden: {limit}")
-            drawn = rng.random() < self.config.answer_probability or self.answers_alone
-            count = len(found) + len(answers)
-            fits = start >= 0 and start + len(example.ids) + 3 * count <= room
-            if drawn and fits and count <= self.vocabulary.num_sentinels:
-                found += answers
+            stop, more = start + len(example.ids), count + len(answers)
+            if drawn and start >= 0 and stop + 3 * more <= room and more <= self.vocabulary.num_sentinels:
+                found.append(_Asked(Span(start, stop), answers))
+                count = more
         return found
 
     def _in_texts(self, example: Example, start: int) -> list[Span]:
@@ -160,7 +174,7 @@ class Objective:
         self, ids: np.ndarray, examples: Sequence[Example], starts: Sequence[int], hidden: list[Span], tail_at: int
     ) -> np.ndarray:
         """Answers that are hidden, images that are answers and whose instruction is there from its beginning, and what
-        ends each of them."""
+        stands behind each of them: <eoss>, <break>, <eos>, or the tail of an example."""
         of_answers, ends = np.zeros(len(ids), bool), np.isin(ids, (self.vocabulary.break_id, EOS_ID))
         for example, start in zip(examples, starts, strict=True):
             in_texts = self._in_texts(example, start)
@@ -170,7 +184,10 @@ class Objective:
                     of_answers[own.start : own.stop] = True
         no, yes = np.zeros(len(hidden), bool), np.ones(len(hidden), bool)
         scored = moved(of_answers, hidden, no, no, tail_at=tail_at)
-        scored[1:] |= scored[:-1] & moved(ends, hidden, no, yes, tail_at=tail_at)[1:]
+        ends = moved(ends, hidden, no, yes, tail_at=tail_at)
+        if hidden and tail_at < len(ids):  # an example's tail stands where its image ends
+            ends[tail_at - sum(span.stop - span.start - 1 for span in hidden)] = True
+        scored[1:] |= scored[:-1] & ends[1:]
         return scored
 
 
@@ -181,20 +198,23 @@ def choose_spans(
     config: ObjectiveConfig,
     count: int,
     taken: Sequence[Span] = (),
+    left_alone: Sequence[Span] = (),
 ) -> list[Span]:
-    """Draws `count` spans to hide in a stretch of sequences [length], beside those that are `taken`. -> all of them: in
-    order, apart, not empty, each inside one segment.
+    """Draws `count` spans to hide in a stretch of sequences [length], beside those that are `taken` and outside those
+    that are `left_alone`. -> all but the latter: in order, apart, not empty, each inside one segment.
 
-    A whole text is hidden only where its image stands whole behind it, as in a prompt for a caption. Of random spans an
-    earlier draw wins over a later one that overlaps it: the later one is drawn again, and left out when no room is
-    found. So there can be fewer spans than `count`, never more.
+    A whole text is hidden only where its image stands whole and visible behind it, as in a prompt for a caption: of one
+    document not both are hidden whole. Of random spans an earlier draw wins over a later one that overlaps it: the
+    later one is drawn again, and left out when no room is found. So there can be fewer spans than `count`, never more.
     """
     chosen = list(taken)
-    segments = segments_of_block(ids, vocabulary)
+    segments = [each for each in segments_of_block(ids, vocabulary) if _is_apart(each.span, left_alone)]
     if not count or not segments:
         return chosen
-    whole = [segment for segment in segments if segment.whole and _is_apart(segment.span, chosen)]
-    if (count < len(whole) or count == len(whole) == 1) and rng.random() < config.whole_segment_probability:
+    whole = [segment for segment in segments if segment.whole]
+    documents = len({segment.document for segment in whole})
+    may_be_whole = count <= documents and (count < len(whole) or count == 1)
+    if may_be_whole and rng.random() < config.whole_segment_probability:
         chosen += _whole_segments(whole, count, rng, config)
     else:
         torn = [segment.span for segment in segments if segment.is_text and not segment.whole]
@@ -222,7 +242,8 @@ def _number_of_masks(rng: np.random.Generator, config: ObjectiveConfig) -> int:
 def _whole_segments(
     segments: list[Segment], count: int, rng: np.random.Generator, config: ObjectiveConfig
 ) -> list[Span]:
-    """`count` different ones, each as likely; or of the drawn modality, and of the other where none is left of it."""
+    """`count` of different documents, each as likely; or of the drawn modality, and of the other where none is left of
+    it."""
     left, drawn = list(segments), []
     for _ in range(count):
         choice = left
@@ -230,7 +251,7 @@ def _whole_segments(
             is_text = rng.random() < config.whole_text_share
             choice = [segment for segment in left if segment.is_text == is_text] or left
         drawn.append(choice[int(rng.random() * len(choice))])
-        left.remove(drawn[-1])
+        left = [segment for segment in left if segment.document != drawn[-1].document]
     return [segment.span for segment in drawn]
 
 

@@ -48,15 +48,17 @@ def pack(
     """Examples -> rows. Of "whole" ones, instructions that would lose their answers at a row's end are left out."""
     if config.packing == "straddle":
         return pack_straddling(examples, config.length, objective, begin_inside_images=config.begin_inside_images)
-    fitting = (hide_in_example(each, config.length, objective, rule) for each in examples if fits(each, config))
+    fitting = (
+        hide_in_example(each, config.length, objective, rule) for each in examples if fits(each, config, objective)
+    )
     return pack_whole(fitting, config.length, config.lookahead)
 
 
-def fits(example: Example, config: StreamConfig) -> bool:
-    """Whether a row has room for an example, or may cut it: it may where there is no answer."""
+def fits(example: Example, config: StreamConfig, objective: Objective) -> bool:
+    """Whether a row has room for an example with its answers hidden, or may cut it: it may where there are none."""
     if config.packing == "straddle" or not example.answers:
         return True
-    return len(example.ids) + 3 * len(example.answers) <= config.length + 1
+    return objective.longest(example) <= config.length + 1
 
 
 def hide_in_example(example: Example, length: int, objective: Objective, rule: PositionRule) -> ScoredExample:

@@ -66,8 +66,8 @@ class StreamConfig:
     lanes: int = 64  # a multiple of every number of hosts to be used, and a divisor of batch_size; fixed for a run
     packing: str = "straddle"  # "straddle": CM3Leon's, blocks cut through examples; "whole": whole examples, kept apart
     # Whether a block of "straddle" may begin with the rest of an image that the one before cut through. If not, that
-    # rest is left out: a tenth of all tokens, where blocks are of four images. And examples that are a little longer
-    # than a block, as those of three retrieved documents are, then lose the end of their last image every time.
+    # rest is left out, up to an eighth of all tokens. And examples that are a little longer than a block, as those of
+    # three retrieved documents are, then lock to blocks: the same part of one of their images is left out every time.
     begin_inside_images: bool = True
     lookahead: int = 16  # examples a lane holds to fill its rows well; for "whole"
     # Steps between two fresh starts of a lane. A restart replays at most so many; about one row's ids of a lane are

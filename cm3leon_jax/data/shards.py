@@ -6,6 +6,7 @@ Neighbours are places in the split "train" and are looked up, not copied: a quar
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import itertools
 import pathlib
 from collections.abc import Iterable
@@ -91,8 +92,8 @@ class PreparedData:
             selection = SelectionConfig(**self.manifest["settings"]["selection"])
         except TypeError:
             raise UserError(f"{self.directory} was prepared by another version: run `{MAKE_WITH}` again") from None
-        if not (found := self.manifest.get("similarity")):  # prepared before there was such
-            return selection
+        if not (found := self.manifest.get("similarity")):  # prepared before there was such: one number for all
+            return dataclasses.replace(selection, text_threshold=selection.threshold)
         return Similarity(found["threshold"], found["text_threshold"]).settle(selection)
 
     def ranges(self, split: str) -> list[tuple[range, float | None]]:

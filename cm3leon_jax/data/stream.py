@@ -150,7 +150,7 @@ class Stream:
     def _measure(self) -> tuple[float, float]:
         """Packs a sample -> (examples a row takes, share of its tokens that are not padding)."""
         dealt = list(self._dealt(0, 0))
-        sample = [example for example in dealt if fits(example, self.config)]
+        sample = [example for example in dealt if fits(example, self.config, self._objective)]
         if not sample:
             raise UserError(f"no instruction fits into a row of {self.config.length} tokens; raise StreamConfig.length")
         self.left_out = 1 - len(sample) / len(dealt)

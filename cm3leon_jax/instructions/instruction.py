@@ -11,8 +11,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from cm3leon_jax.tokenizers.spaces import strip_spaces
+
 # In the metadata of a document: `Instruction.to_dict`, or a task with its fields. No column of a user's data is it.
 KEY = "cm3leon.instruction"
+AT_ONCE = "follows_at_once"  # of a part that is a text: as in `Text`
 
 
 class Text(NamedTuple):
@@ -69,7 +72,7 @@ class Instruction:
 
 
 def _written(part: Text) -> dict[str, Any]:
-    return {"text": part.text, "follows_at_once": True} if part.follows_at_once else {"text": part.text}
+    return {"text": part.text, AT_ONCE: True} if part.follows_at_once else {"text": part.text}
 
 
 def from_parts(parts: Sequence[Mapping[str, Any]], answers: Sequence[int] = ()) -> Instruction:
@@ -82,10 +85,10 @@ def from_parts(parts: Sequence[Mapping[str, Any]], answers: Sequence[int] = ()) 
     documents: list[InstructionDocument] = []
     texts: list[Text] = []
     for place, part in enumerate(parts):
-        known = isinstance(part, Mapping) and len(part.keys() - {"follows_at_once"}) == 1
-        kind, value = next(iter(part.items())) if known else ("", None)
+        said = {name: value for name, value in part.items() if name != AT_ONCE} if isinstance(part, Mapping) else {}
+        kind, value = next(iter(said.items())) if len(said) == 1 else ("", None)
         if kind == "text" and isinstance(value, str) and value.strip():
-            texts.append(Text(value.strip(" "), place in answers, part.get("follows_at_once") is True))
+            texts.append(Text(strip_spaces(value), place in answers, part.get(AT_ONCE) is True))
         elif kind == "image" and value:
             documents.append(InstructionDocument(tuple(texts), True, place in answers))
             texts = []

@@ -92,14 +92,20 @@ def _shape(shape: tuple | None) -> str:
 def load_initial_params(directory: Path, config: DecoderConfig, vocabulary: Vocabulary) -> Params:
     """The parameters of a saved decoder, to start training another of `config` from. UserError: of another size."""
     saved_config, saved_vocabulary, params = load_decoder(directory)
+    if saved_vocabulary != vocabulary:
+        differ = [
+            f"{field.name} = {getattr(saved_vocabulary, field.name)}, the data has {getattr(vocabulary, field.name)}"
+            for field in dataclasses.fields(vocabulary)
+            if getattr(saved_vocabulary, field.name) != getattr(vocabulary, field.name)
+        ]
+        raise UserError(
+            f"the decoder in {directory} was trained with another vocabulary ({'; '.join(differ)}); prepare the data "
+            "with its own tokenizers and settings (PrepareConfig.num_sentinels, num_others, vocabulary_multiple_of)"
+        )
     for name in ("num_layers", "d_model", "num_heads", "max_length", "vocab_size", "activation", "qk_norm"):
         saved, wanted = getattr(saved_config, name), getattr(config, name)
         if saved != wanted:
             raise UserError(
                 f"the decoder in {directory} has {name} = {saved!r}, this run {wanted!r}; name the gin file of its size"
             )
-    if saved_vocabulary != vocabulary:
-        raise UserError(
-            f"the decoder in {directory} was trained with another vocabulary; prepare the data with its own"
-        )
     return params

@@ -5,8 +5,8 @@ in turn, best first: one by image, one by text, one by image, … A candidate is
 
 - it lacks a modality;
 - it is the query itself, by id or because its embedding is the same (an exact duplicate);
-- it is too similar to the query to teach anything: as documents, where the query has a text and an image; else by the
-  score of the query's part, which has a threshold of its own;
+- it is too similar to the query to teach anything: as documents, where the query has a text and an image; a text alone
+  by its score, with a threshold of its own; an image alone is compared with nothing;
 - it is too similar to one already taken, from either list.
 """
 
@@ -59,7 +59,7 @@ class Neighbours:
     by_image_scores: np.ndarray  # float32
     by_text: np.ndarray  # int32 [Q, by_text]
     by_text_scores: np.ndarray  # float32
-    struck: np.ndarray  # int32 [Q]: candidates that were too similar to the query
+    struck: np.ndarray  # int32 [Q]: candidates that were too similar to the query, of both lists
     lost: np.ndarray  # bool [Q]: whether all of the nearest, as many as are wanted, were
 
     @property
@@ -117,7 +117,8 @@ class _Rules:
 
     @property
     def threshold(self) -> float:
-        return np.inf if self.config.threshold is None else self.config.threshold
+        """Between documents; without one, exact duplicates are still too similar."""
+        return self.config.duplicate if self.config.threshold is None else self.config.threshold
 
     def against(self, which: int, candidates: Candidates) -> Iterator[tuple[Reason, np.ndarray]]:
         """The rules that do not depend on what was taken, the last one by similarity: whom each one strikes among the

@@ -41,6 +41,9 @@ class HiddenCells:
     hidden: np.ndarray
 
 
+_BEFORE = ("a", "e", "0", ".", ")", "я")  # one of these is no piece together with what follows it
+
+
 @dataclasses.dataclass(frozen=True)
 class Continuation:
     """A text that goes on without a space behind a text or a hole, such as the full stop of an answer."""
@@ -84,9 +87,18 @@ def prompt_of(
 def _text_of(part: str | Continuation | TextHole, text_tokenizer: TextTokenizer) -> np.ndarray | TextHole:
     if isinstance(part, TextHole):
         return part
-    if isinstance(part, Continuation):  # any letter stands for what it goes on from
-        return text_tokenizer.encode_parts(["a", part.text])[1]
+    if isinstance(part, Continuation):
+        return _continued(part.text, text_tokenizer)
     return text_tokenizer.encode(part)
+
+
+def _continued(text: str, text_tokenizer: TextTokenizer) -> np.ndarray:
+    """The ids of a text that goes on from another: from a character that is no part of its first piece."""
+    for before in _BEFORE:
+        own, ids = text_tokenizer.encode_parts([before, text])
+        if own.tolist() == text_tokenizer.encode(before).tolist():
+            return ids
+    return text_tokenizer.encode(text)
 
 
 def codes_of(image: np.ndarray, image_tokenizer: ImageTokenizer) -> np.ndarray:

@@ -17,6 +17,7 @@ import sentencepiece
 
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.files import Path, as_path, fingerprint, new_directory, read_json, sha256_of_file, write_json
+from cm3leon_jax.tokenizers.spaces import leading_spaces
 from cm3leon_jax.vocabulary import EOS_ID, NUM_CONTROL, PAD_ID, UNK_ID
 
 KIND = "text tokenizer"
@@ -36,7 +37,7 @@ class TextTokenizerConfig:
     byte_fallback: bool = True  # spell unseen characters in 256 byte pieces, so that any text survives; else <unk>
     character_coverage: float = 0.9999  # share of the corpus' characters that get pieces of their own
     normalization: str = "nfkc"  # SentencePiece's rule: "nfkc" or "identity"; nmt_nfkc would turn newlines into spaces
-    # Captions used, and their characters: of a larger corpus a random sample (fixed seed), of at least half of either.
+    # Captions used, and their characters: of a larger corpus a random sample (fixed seed), about half of that or more.
     max_captions: int = 10_000_000
     max_characters: int = 1_000_000_000
 
@@ -94,7 +95,7 @@ class TextTokenizer:
         begins, spaces before it apart."""
         whole = _clean("".join(parts))
         pieces = self._processor.encode(whole, out_type="immutable_proto").pieces
-        begins = [piece.begin + len(whole[piece.begin :]) - len(whole[piece.begin :].lstrip(" ")) for piece in pieces]
+        begins = [piece.begin + leading_spaces(whole[piece.begin :]) for piece in pieces]
         ends = np.cumsum([len(part) for part in parts])
         owners = np.minimum(np.searchsorted(ends, begins, side="right"), len(parts) - 1)
         ids = np.array([piece.id for piece in pieces], np.int32)
@@ -131,7 +132,8 @@ class TextTokenizer:
 
 
 def train_text_tokenizer(captions: Iterable[str], config: TextTokenizerConfig, directory: Path) -> TextTokenizer:
-    """Trains on `captions` and writes the folder `directory`. The same captions and config give the same bytes.
+    """Trains on `captions` and writes the folder `directory`. The same captions and config give the same bytes; of more
+    than a million captions, on machines with as many cores.
 
     Blank captions are passed over; those of over 4,192 bytes do not take part (SentencePiece's limit). Raises
     `UserError` when none is left, or when `config.size` has no room for the characters of the corpus.

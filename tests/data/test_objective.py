@@ -1,6 +1,5 @@
 """The CM3 objective: what may be hidden, and how often what is hidden."""
 
-import dataclasses
 import itertools
 import math
 
@@ -150,7 +149,7 @@ def test_a_random_span_is_clipped_to_the_segment_that_it_overlaps_most():
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
-def test_all_answers_are_hidden_together_as_often_as_told_and_masks_as_often_as_without(probability):
+def test_all_answers_are_hidden_together_as_often_as_told_and_nothing_else_then(probability):
     ids = pair(texts=12)
     (text, _) = segment_spans(ids, VOCABULARY)
     answers = [Span(text.start + 2, text.start + 4), Span(text.start + 7, text.start + 8)]
@@ -160,11 +159,22 @@ def test_all_answers_are_hidden_together_as_often_as_told_and_masks_as_often_as_
     drawn = [spans_of(objective.hide_in_example(example, 1000).ids) for example in examples]
     together = [set(answers) <= set(spans) for spans in drawn]
     assert np.mean(together) == pytest.approx(probability, abs=0.03)
-    assert all(len(spans) == 1 + 2 * hidden for spans, hidden in zip(drawn, together, strict=True))
+    assert all(len(spans) == (2 if hidden else 1) for spans, hidden in zip(drawn, together, strict=True))
     assert all(a.stop <= b.start for spans in drawn for a, b in itertools.pairwise(spans))
-    limited = Objective(VOCABULARY, dataclasses.replace(config, max_spans=2))
-    most = [len(spans_of(limited.hide_in_example(example, 1000).ids)) for example in examples]
-    assert max(most) == (2 if probability else 1)
+    # An example that just fits is not cut for the sake of masks.
+    length = len(ids) + 6
+    tight = [objective.hide_in_example(example, length) for example in examples]
+    assert all(hidden.used == len(ids) for hidden in tight)
+    assert [set(answers) <= set(spans_of(hidden.ids)) for hidden in tight] == together
+
+
+def test_of_one_document_not_both_parts_are_hidden_whole():
+    """What a caption is asked for is seen, and the other way round."""
+    ids = pair(retrieved=2)
+    segments = segment_spans(ids, VOCABULARY)
+    config = ObjectiveConfig(mode="fixed", rate=2, whole_segment_probability=1)
+    for spans in draws(ids, config, 500):
+        assert len({segments.index(span) // 2 for span in spans}) == len(spans) == 2
 
 
 def test_documents_without_content_stay_causal():

@@ -143,7 +143,7 @@ def test_data_prepared_before_there_was_such_a_number_is_read(prepared, tmp_path
     manifest["settings"]["selection"] = {"by_image": 2, "by_text": 2, "threshold": 0.9, "duplicate": 0.9999,
                                          "candidates": 32, "max_candidates": 1024}  # fmt: skip
     (tmp_path / "old/manifest.json").write_text(json.dumps(manifest))
-    assert PreparedData(tmp_path / "old").selection == SelectionConfig(threshold=0.9)
+    assert PreparedData(tmp_path / "old").selection == SelectionConfig(threshold=0.9, text_threshold=0.9)
 
 
 def test_held_out_documents_find_by_text_what_their_caption_alone_finds(prepared):

@@ -105,6 +105,11 @@ def test_reading_back_is_exact(found):
     assert from_parts(**instruction.to_dict()) == instruction
 
 
+def test_the_order_of_keys_says_nothing():
+    parts = [{"text": "a"}, {"follows_at_once": True, "text": "."}]
+    assert from_parts(parts).documents[0].text == "a."
+
+
 @pytest.mark.parametrize(
     ("parts", "answers", "message"),
     [

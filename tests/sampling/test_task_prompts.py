@@ -12,8 +12,9 @@ from cm3leon_jax.data.instruction_preprocessors import lay_out
 from cm3leon_jax.documents import mask
 from cm3leon_jax.instructions.tasks import TASKS
 from cm3leon_jax.runtime.files import read_json_lines
+from cm3leon_jax.sampling.parts import Continuation, prompt_of
 from cm3leon_jax.sampling.pipeline import Generator
-from cm3leon_jax.sampling.prompts import DRAW, DRAW_SPAN, edit_image
+from cm3leon_jax.sampling.prompts import DRAW, DRAW_SPAN, TextHole, edit_image
 from cm3leon_jax.sampling.requests import RequestReader
 from cm3leon_jax.sampling.rules import SamplingConfig
 from cm3leon_jax.sampling.tasks import task_parts, task_prompt
@@ -22,6 +23,17 @@ from cm3leon_jax.vocabulary import EOS_ID, Vocabulary
 
 WORDINGS = [(task, number) for task, found in TASKS.items() for number in range(len(found.patterns))]
 PICTURE = Blocks().decode(np.arange(16)[None])[0]
+
+
+@pytest.mark.parametrize("text", [".", "s", "n", "t", "?", " ok", "s are red"])
+def test_a_continuation_keeps_its_text_whatever_pieces_there_are(words, text):
+    """Also where "a" with its first letters is one piece."""
+    vocabulary = Vocabulary(text_size=words.size, image_size=24, num_sentinels=8, multiple_of=16)
+    found = prompt_of(["a", TextHole(2), Continuation(text), np.arange(16)], words, Blocks(), vocabulary)
+    ids = found.conditional[: found.start[0]]
+    behind = ids[np.flatnonzero(ids == vocabulary.sentinel_id(0))[0] + 1 :]
+    said = behind[: int(np.argmax(behind == vocabulary.break_id))]
+    assert words.decode(said).strip() == text.strip()
 
 
 class Initials(Letters):

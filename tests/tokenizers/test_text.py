@@ -55,6 +55,10 @@ def test_a_part_has_its_own_words(request, fixture):
     before, after = tokenizer.encode_parts([*parts[:3], " blue one"])[-1], tokenizer.encode_parts(parts[:3])
     assert tokenizer.decode(before) == "blue one"
     assert [tokenizer.decode(ids) for ids in after] == ["a red circle", "is", "above the"]
+    # A space is a space, whatever it is called.
+    for space in ("\u00a0", "\u3000", " \u2009"):
+        question, answer = tokenizer.encode_parts([f"red{space}", "circle"])
+        assert tokenizer.decode(question) == "red" and tokenizer.decode(answer) == "circle"
     # An emoji is bytes, all of which are its own; a full stop has no space before it, as in any text.
     question, answer, stop = tokenizer.encode_parts(["red", " 🦎", "."])
     assert tokenizer.decode(question) == "red"

@@ -26,8 +26,8 @@ def packed_section(examples: Sequence[Example], config: StreamConfig, objective:
     numbered = [dataclasses.replace(example, retrieved=number) for number, example in enumerate(examples, start=1)]
     rows = list(pack(numbered, config, objective))
     full = rows[:-1] if config.packing == "whole" and len(rows) > 1 else rows  # the last holds what was left
-    held = [len(np.unique(row["retrieved"][row["weights"] > 0])) for row in full]
-    filled = [float(row["weights"].mean()) for row in full]
+    held = [len(np.unique(row["retrieved"][row["segments"] > 0])) for row in full]
+    filled = [float((row["segments"] > 0).mean()) for row in full]
     longer = float((lengths > config.length + 1).mean())
     figures = [(f"Longer than a row of {config.length:,}", f"{longer:.1%}", _FATE[config.packing])]
     if full and config.packing == "whole":

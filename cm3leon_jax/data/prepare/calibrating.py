@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from cm3leon_jax.data.prepare.job import Job
-from cm3leon_jax.data.prepare.parts import part_sizes
+from cm3leon_jax.data.prepare.parts import part_sizes, read_quarantined
 from cm3leon_jax.data.shards import BANK_SPLIT
 from cm3leon_jax.data.sources import BadExample, fit_image
 from cm3leon_jax.retrieval.similarity import FEWEST, MOST, Similarity, calibrate
@@ -19,20 +19,33 @@ _SHARDS = 32  # of the source that documents are taken from
 
 def calibrate_similarity(job: Job) -> Similarity:
     """Measures what the settings leave open, unless it was done, and says it in a line."""
-    selection = job.settings.selection
-    if selection.threshold is not None and selection.text_threshold is not None:
-        write_json(job.path(SIMILARITY_FILE), dataclasses.asdict(Similarity(None, None)))
-    elif not job.path(SIMILARITY_FILE).exists():
-        images, captions = _sample(job)
-        found = calibrate(job.models.retriever, images, captions, job.settings.prepare.seed)
-        if found.documents:
-            said = f"{found.threshold:.3f} is what 95% of near copies of {found.documents:,} documents exceed"
-        else:
-            said = f"{len(images)} documents are too few to calibrate on ({FEWEST} needed); searches pass over nothing "
-            said += "but copies with the same embedding"
-        print(f"similarity: {said}", flush=True)
+    if not job.path(SIMILARITY_FILE).exists():
+        found = _measured(job)
         write_json(job.path(SIMILARITY_FILE), dataclasses.asdict(found))
     return similarity_of(job)
+
+
+def _measured(job: Job) -> Similarity:
+    selection = job.settings.selection
+    is_open = {name: getattr(selection, name) is None for name in ("threshold", "text_threshold")}
+    if not any(is_open.values()):
+        return Similarity(None, None)
+    images, captions = _sample(job)
+    found = calibrate(job.models.retriever, images, captions, job.settings.prepare.seed)
+    if not is_open["threshold"]:
+        found = dataclasses.replace(found, threshold=None)
+    if not is_open["text_threshold"]:
+        found = dataclasses.replace(found, text_threshold=None)
+    if not found.documents:
+        said = f"{len(images)} documents are too few to calibrate on ({FEWEST} needed): " + " and ".join(
+            f"SelectionConfig.{name} stays open" for name, needed in is_open.items() if needed
+        )
+    else:
+        numbers = {"documents": found.threshold, "a caption and its document": found.text_threshold}
+        known = ", ".join(f"{value:.3f} between {what}" for what, value in numbers.items() if value is not None)
+        said = f"95% of near copies of {found.documents:,} documents exceed {known}"
+    print(f"similarity: {said}", flush=True)
+    return found
 
 
 def similarity_of(job: Job) -> Similarity:
@@ -41,7 +54,10 @@ def similarity_of(job: Job) -> Similarity:
 
 def _sample(job: Job) -> tuple[list[np.ndarray], list[str]]:
     """Images and captions of at most `MOST` documents, evenly from at most `_SHARDS` shards of the source."""
-    sizes = {number: part_sizes(job, number).get(BANK_SPLIT, 0) for number in range(len(job.shards))}
+    sizes = {  # with the examples that cannot be used
+        number: part_sizes(job, number).get(BANK_SPLIT, 0) + len(read_quarantined(job, number).get(BANK_SPLIT, ()))
+        for number in range(len(job.shards))
+    }
     filled = [number for number, size in sizes.items() if size]
     chosen = (
         [filled[place] for place in np.unique(np.linspace(0, len(filled) - 1, _SHARDS).astype(int))] if filled else []

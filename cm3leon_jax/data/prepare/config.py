@@ -27,6 +27,9 @@ class PrepareConfig:
     bank_memory_gib: float = 0.0  # of a worker, for the memory bank, which is searched piece by piece; 0: all of it
     num_sentinels: int = 512  # of the joint vocabulary
     vocabulary_multiple_of: int = 128  # rows of the embedding table are padded to a multiple of this
+    # Ids of the joint vocabulary that are never used. None: the paper's 1,024 with tokenizers of its sizes, else none.
+    # Data for a model that was made without them needs 0.
+    num_others: int | None = None
 
     @property
     def of_the_work(self) -> dict[str, float]:
@@ -51,7 +54,9 @@ class PrepareConfig:
             elif name == "near_duplicate_bits":
                 if not -1 <= value <= 256:
                     raise UserError(f"PrepareConfig.{name} = {value}: give a number of bits from 0 to 256, or -1")
-            elif value < (0 if name == "bank_memory_gib" else 1) and name != "seed":
+            elif (
+                value is not None and value < (0 if name in ("bank_memory_gib", "num_others") else 1) and name != "seed"
+            ):
                 raise UserError(f"PrepareConfig.{name} = {value}: give at least 1")
 
 

@@ -104,6 +104,7 @@ def _make(job: Job, options: Any) -> None:
                 image_size=models.image.num_codes,
                 num_sentinels=settings.prepare.num_sentinels,
                 multiple_of=settings.prepare.vocabulary_multiple_of,
+                num_others=settings.prepare.num_others,
             )
         ),
         "image": {"grid": list(models.image.grid), "resolution": models.image.resolution},

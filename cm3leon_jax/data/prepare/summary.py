@@ -23,7 +23,10 @@ def summary(data: PreparedData) -> str:
                 "… for a text alone",
                 _number(selection.text_threshold, manifest["settings"]["selection"]["text_threshold"]),
             ),
-            ("candidates struck by it", f"{similarity['struck']:,}, {similarity['struck'] / documents:.1f} a document"),
+            (
+                "struck by it in both searches",
+                f"{similarity['struck']:,}, {similarity['struck'] / documents:.1f} a document",
+            ),
             ("lost all of their nearest", f"{similarity['lost']:,} documents, {share:.1%}"),
         ]
         if share > _MANY_LOST:
@@ -31,7 +34,7 @@ def summary(data: PreparedData) -> str:
                 f"{share:.0%} of the documents lost all of their nearest as too similar: many are near copies, or "
                 "SelectionConfig.threshold is too low. `cm3leon inspect --what documents` shows them"
             )
-        if not similarity["struck"] and documents >= _ENOUGH:
+        if not similarity["struck"] and documents >= _ENOUGH and selection.threshold is not None:
             warnings.append(
                 f"none of the candidates of {documents:,} documents was too similar: SelectionConfig.threshold is too "
                 "high for this retriever, or there are no near copies"

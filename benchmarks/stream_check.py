@@ -14,7 +14,7 @@ next, and what a lane leaves out where it starts afresh is counted.
     image_tokens_never_targets               share of the query images' tokens
     tokens_left_out                          share of all tokens of the examples that are in no row
     rarest_to_commonest_position             of the 1,024 of a query's image, how often each is a target
-    …_implied                                how many the objective's settings let expect, as long as masks are few
+    …_implied                                how many the objective's settings let expect
     hidden_answers                           that count in the loss
 """
 
@@ -24,6 +24,7 @@ import argparse
 import collections
 import itertools
 import json
+import math
 import os
 import pathlib
 import sys
@@ -250,11 +251,15 @@ class Check:
                 self.positions[position] += 1
 
     def captions_implied(self) -> float:
-        """How many captions the objective hides in a row on average, by its settings: of Poisson's many masks, so many
-        are whole segments, and half of the segments are texts."""
+        """How many captions the objective hides in a row on average, by its settings: with a row's probability all of
+        its masks are whole segments, at most one of each whole document, and half of these segments are texts."""
         config: Any = self.settings["ObjectiveConfig"]
+        documents = self.settings["StreamConfig"].length // (self.text_tokens + 2 + CODES)
         share = 0.5 if config.whole_text_share is None else config.whole_text_share
-        return config.rate * config.whole_segment_probability * share
+        masks = config.rate
+        if config.mode == "poisson":
+            masks *= sum(math.exp(-config.rate) * config.rate**n / math.factorial(n) for n in range(documents))
+        return masks * config.whole_segment_probability * share
 
     def figures(self) -> dict[str, Any]:
         found = self.found

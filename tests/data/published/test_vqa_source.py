@@ -45,7 +45,7 @@ def test_all_answers_are_there_to_draw_from(folder):
     assert not bad and list(good) == ["9000", "9001"]
     task, fields = said(good["9000"])
     assert task == "vqa" and fields == {"question": "What is it?", "answer": ["cat", "cat", "a cat", *["kitten"] * 7]}
-    assert levels(good["9000"]) == [90] and good["9001"].caption == "Question: How many? Answer: 1 ."
+    assert levels(good["9000"]) == [90] and good["9001"].caption == "Question: How many? Answer: 1."
     metadata = good["9000"].metadata
     assert metadata["question_id"] == 9000 and metadata["image_id"] == 9 and metadata["split"] == "train"
     assert metadata["answers"][2] == {"answer": "a cat", "answer_confidence": "yes", "answer_id": 3}

@@ -43,8 +43,8 @@ class ObjectiveConfig:
     # Of whole segments, those that are texts rather than images. None: each segment of the row is as likely, as in the
     # authors' code.
     whole_text_share: float | None = None
-    # Chance that all answers in an instruction's texts are hidden, each as a span of its own, beside the masks: what a
-    # model is asked to fill in, and random spans hardly ever hide.
+    # Chance that all answers in an instruction's texts are hidden, each as a span of its own, and nothing else of it:
+    # what a model is asked to fill in, and random spans hardly ever hide.
     answer_probability: float = 0.0
 
     def __post_init__(self) -> None:

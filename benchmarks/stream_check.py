@@ -53,7 +53,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = read_settings(arguments.gin_file, arguments.gin)
     finetuning = settings["FinetuningConfig"]
-    is_sft = finetuning.loss == "answer" or settings["ObjectiveConfig"].answer_probability > 0
+    is_sft = finetuning.answers_alone or settings["ObjectiveConfig"].answer_probability > 0
     with tempfile.TemporaryDirectory() as folder:
         check = Check(pathlib.Path(folder), arguments.documents, arguments.caption_tokens, settings, is_sft)
         figures = check.run(arguments.rows)
@@ -128,7 +128,7 @@ class Check:
         with mixture as name:
             for lane in range(max(_LANES, -(-rows // of_lane))):
                 share = {"process_index": lane, "process_count": config.lanes}
-                alone = self.is_sft and self.settings["FinetuningConfig"].loss == "answer"
+                alone = self.is_sft and self.settings["FinetuningConfig"].answers_alone
                 stream = make_stream(name, config, objective, answers_alone=alone, **share)
                 batches = (batch for batch, _ in itertools.islice(stream(None), config.chapter_steps))
                 print(f"lane {lane}: {of_lane} rows", file=sys.stderr, flush=True)
@@ -211,7 +211,7 @@ class Check:
         ids, found = np.concatenate(rows), self.found
         is_target = np.ones(len(ids), bool)
         is_target[np.cumsum([0, *map(len, rows[:-1])])] = False  # the first id of a row is only read
-        # Where examples begin: two <eos> one behind the other, the second is the first id.
+        # Where examples begin: two <eos> one after another, the second is the first id.
         ends = np.flatnonzero((ids[:-1] == 1) & (ids[1:] == 1))
         examples = len(ends) + 1  # with the cut ones at both ends
         found["examples"] += examples

@@ -120,7 +120,7 @@ class Segment(NamedTuple):
 
 
 def segments_of_block(ids: np.ndarray, vocabulary: Vocabulary) -> list[Segment]:
-    """The text and image segments of any stretch of (not masked) sequences one behind the other, in order, but empty
+    """The text and image segments of any stretch of (not masked) sequences one after another, in order, but empty
     ones. The stretch may begin and end anywhere."""
     ends = np.flatnonzero((ids == vocabulary.break_id) | (ids == EOS_ID)).tolist()
     found = []

@@ -82,7 +82,7 @@ def inspect(
         else:
             answers_alone = False
             if task.partition(".")[0] == "finetuning":
-                answers_alone = finetuning.loss == "answer"
+                answers_alone = finetuning.answers_alone
                 mixing = finetuning_mixture("finetuning", [data], finetuning, text)
             else:
                 mixing = pretraining_mixture(prepared, "pretraining", pretraining, text)

@@ -139,7 +139,7 @@ def train(
         else:
             mixing = pretraining_mixture(prepared, "pretraining", pretraining, text)
         with mixing as mixture:
-            alone = bool(instructions) and finetuning.loss == "answer"
+            alone = bool(instructions) and finetuning.answers_alone
             batches = make_stream(
                 mixture, stream, objective, answers_alone=alone, position_rule=model.position_rule, **share
             )

@@ -1,7 +1,7 @@
 """The CM3 objective: which spans of a row are hidden behind sentinels and moved to its end (CM3Leon §2.3).
 
 Spans are drawn on what the model sees at once, so that a sentinel and its span are always in one row: on a block of
-examples that lie one behind the other, or on an example that is packed whole. The loss is then plain next-token
+examples that lie one after another, or on an example that is packed whole. The loss is then plain next-token
 prediction, with the same weight on every token.
 """
 
@@ -113,7 +113,7 @@ class Objective:
         return self._hide([example], 0, length, closed=True)
 
     def hide_in_block(self, examples: Sequence[Example], begin: int, length: int) -> Hidden:
-        """`length` ids of examples that lie one behind the other, from id `begin` of the first one on, the tail at the
+        """`length` ids of examples that lie one after another, from id `begin` of the first one on, the tail at the
         end, as in the authors' code. What masks add, the block takes less of its examples. UserError: an instruction
         has more answers than there are sentinels."""
         return self._hide(examples, begin, length, closed=False)

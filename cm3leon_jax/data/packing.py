@@ -81,7 +81,7 @@ def example_positions(ids: np.ndarray, vocabulary: Vocabulary, rule: PositionRul
 def pack_straddling(
     examples: Iterable[Example], length: int, objective: Objective, *, begin_inside_images: bool
 ) -> Iterator[Row]:
-    """Examples one behind the other, cut into blocks of length + 1 ids, as CM3Leon does: no mask between examples, and
+    """Examples one after another, cut into blocks of length + 1 ids, as CM3Leon does: no mask between examples, and
     an example may lie across two rows. Every row is full; the ids behind the last whole block are left out.
 
     The first block begins at a random id: else blocks of one number, of which a batch consists, would all hold the same
@@ -192,6 +192,11 @@ def row_of(examples: Sequence[ScoredExample], length: int) -> Row:
         row["retrieved"][start:stop] = example.retrieved
         start = stop
     return row
+
+
+def ids_of_masks(rows: Sequence[Row], vocabulary: Vocabulary) -> int:
+    """How many ids of the rows are not their examples': two sentinels and `<eoss>` of each span."""
+    return 3 * sum(int((row["targets"] == vocabulary.eoss_id).sum()) for row in rows)
 
 
 def stack(rows: Sequence[Row]) -> Row:

@@ -48,6 +48,10 @@ class FinetuningConfig:
     # else is, and only answers count in the loss.
     loss: str = "sequence"
 
+    @property
+    def answers_alone(self) -> bool:
+        return self.loss == "answer"
+
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise UserError(f"unknown FinetuningConfig.loss {self.loss!r}; use one of {', '.join(LOSSES)}")

@@ -24,7 +24,7 @@ import math
 from collections.abc import Iterator
 
 from cm3leon_jax.data.objective import Example, Objective, ObjectiveConfig
-from cm3leon_jax.data.packing import Row, fits, pack, stack
+from cm3leon_jax.data.packing import Row, fits, ids_of_masks, pack, stack
 from cm3leon_jax.data.random_access import RandomAccess, tasks_and_rates
 from cm3leon_jax.data.randomness import keyed_rng, mixed, permuted
 from cm3leon_jax.data.settings import StreamConfig
@@ -157,9 +157,8 @@ class Stream:
         rows = list(pack(sample, self.config, self._objective, self._position_rule))
         if self.config.packing == "straddle":
             # Counted in ids: of few rows, those before the first and behind the last would be too large a part.
-            eoss, row_ids = self._objective.vocabulary.eoss_id, self.config.length + 1
-            added = 3 * sum(int((row["targets"] == eoss).sum()) for row in rows) / max(1, len(rows))
-            taken = (row_ids - added) * len(sample) / sum(len(example.ids) for example in sample)
+            added = ids_of_masks(rows, self._objective.vocabulary) / max(1, len(rows))
+            taken = (self.config.length + 1 - added) * len(sample) / sum(len(example.ids) for example in sample)
             return (taken if self.config.begin_inside_images or len(rows) < 20 else len(sample) / len(rows)), 1.0
         full = rows[:-1] or rows  # the last holds what was left
         taken = sum(int(row["segments"].max()) for row in full)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cm3leon_jax.data.objective import Example, Objective
-from cm3leon_jax.data.packing import pack
+from cm3leon_jax.data.packing import ids_of_masks, pack
 from cm3leon_jax.data.settings import StreamConfig
 from cm3leon_jax.pages.histogram import histogram
 from cm3leon_jax.pages.pieces import section, tiles
@@ -34,8 +34,8 @@ def packed_section(examples: Sequence[Example], config: StreamConfig, objective:
         figures.append(("Not padding", f"{np.mean(filled):.1%}", "of the tokens of a row, on average"))
     elif len(rows) >= _ENOUGH_ROWS:
         # The ids before the first row and behind the last, half a row each on average, are not left out.
-        of_masks = 3 * sum(int((row["targets"] == objective.vocabulary.eoss_id).sum()) for row in rows)
-        used = (len(rows) * (config.length + 1) - of_masks) / (lengths.sum() - config.length)
+        own = len(rows) * (config.length + 1) - ids_of_masks(rows, objective.vocabulary)
+        used = own / (lengths.sum() - config.length)
         meaning = "of all tokens, about"
         if not config.begin_inside_images:
             meaning += "; not the rest of an image that a row cut through"

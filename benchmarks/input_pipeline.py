@@ -76,20 +76,11 @@ def main() -> None:
 
 
 def write_random_documents(folder: pathlib.Path, count: int) -> None:
-    import numpy as np
-    from simulated import random_document, random_text, write_documents
+    from simulated import random_records, write_documents
 
-    from cm3leon_jax.data.records import encode_document
     from cm3leon_jax.vocabulary import CM3LEON
 
-    rng, metadata = np.random.default_rng(0), {"url": "https://example.com/picture.jpg"}
-
-    def documents() -> Iterator[bytes]:
-        for index in range(count):
-            text = random_text(CM3LEON, int(rng.integers(5, 61)), rng)
-            yield encode_document(random_document(index, count, text, CM3LEON, rng, dim=512, metadata=metadata))
-
-    write_documents(folder, CM3LEON, documents(), count)
+    write_documents(folder, CM3LEON, random_records(count, CM3LEON), count)
 
 
 def seqio_tokens(task: str, config: StreamConfig) -> Iterator[int]:

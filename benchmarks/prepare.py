@@ -68,7 +68,7 @@ def stages(folder: pathlib.Path, arguments: argparse.Namespace):
     import numpy as np
     from vectors import make_vectors
 
-    from cm3leon_jax.data.prepare.likeness import caption_key, difference_hash, digest
+    from cm3leon_jax.data.prepare.signatures import caption_key, document_digest, pixel_digest, sketches, thumbnail
     from cm3leon_jax.data.sources import fit_image, open_source
     from cm3leon_jax.retrieval.memory_bank import MemoryBank
     from cm3leon_jax.retrieval.neighbours import neighbours_of
@@ -77,10 +77,13 @@ def stages(folder: pathlib.Path, arguments: argparse.Namespace):
     shard = open_source(f"webdataset:{folder / 'images.tar'}").shards(0)[0]
 
     def read() -> None:
+        thumbnails = []
         for _, example in shard.examples():
             found = example()
             image = fit_image(found.image, 256)
-            digest(found.pairs), caption_key(found.caption), difference_hash(image)
+            document_digest(found.pairs), caption_key(found.caption), pixel_digest(image)
+            thumbnails.append(thumbnail(image))
+        sketches(np.stack(thumbnails))
 
     yield "reading", arguments.images, read
 
@@ -95,9 +98,6 @@ def stages(folder: pathlib.Path, arguments: argparse.Namespace):
             retriever.embed_texts(captions, drop)
 
     yield "embeddings", len(fitted), embed
-
-    job, options = job_of_claims(folder, 10_000)
-    yield "duplicates", 10_000, functools.partial(find_duplicates, job, options)
 
     vectors = make_vectors(folder, arguments.bank, 2048, 512)
     documents, queries = np.array(vectors.documents), vectors.queries
@@ -152,55 +152,13 @@ def models(folder: pathlib.Path) -> tuple[Any, Any]:
     return ImageTokenizer(image, autoencoder.init_params(image, 0)), Retriever(clip, init_params(clip, 0), text)
 
 
-def job_of_claims(folder: pathlib.Path, count: int) -> tuple[Any, Any]:
-    """Parts as the first stage leaves them, with what tells duplicates and little else."""
-    import numpy as np
-
-    from cm3leon_jax.data.prepare.config import PrepareConfig, Settings
-    from cm3leon_jax.data.prepare.job import Job
-    from cm3leon_jax.data.prepare.parts import Documents, Labels, Part, write_parts
-    from cm3leon_jax.data.prepare.workers import beam_options
-    from cm3leon_jax.retrieval.memory_bank import MemoryBankConfig
-    from cm3leon_jax.retrieval.selection import SelectionConfig
-
-    class Source:
-        name, splits = "claims", ("train",)
-
-        def shards(self, examples: int) -> range:
-            del examples
-            return range(2)
-
-    settings = Settings(PrepareConfig(), SelectionConfig(), MemoryBankConfig())
-    job = Job(Source, lambda: None, settings, str(folder / "work"))
-    rng = np.random.default_rng(0)
-    half = count // 2
-    nothing = np.zeros((half, 1), np.float32)
-    for shard in range(2):
-        labels = Labels(
-            ids=[f"{shard}/{row}" for row in range(half)],
-            digests=rng.integers(0, 2**63, half).astype(np.uint64),
-            caption_keys=rng.integers(0, count, half).astype(np.uint64),
-            image_hashes=rng.integers(0, 256, (half, 32)).astype(np.uint8),
-        )
-        part = Part(labels, Documents([b""] * half, nothing, nothing, nothing), [])
-        write_parts(job, shard, {"train": part})
-    return job, beam_options("DirectRunner", ())
-
-
-def find_duplicates(job: Any, options: Any) -> None:
-    from cm3leon_jax.data.prepare import duplicates
-    from cm3leon_jax.runtime.files import remove
-
-    remove(job.path("duplicates"))
-    duplicates.find_duplicates(job, options, 0)
-
-
 def write_documents(path: pathlib.Path, count: int) -> None:
-    from input_pipeline import encoded_documents
+    from simulated import random_records
 
     from cm3leon_jax.data.shards import describe_shard, write_shard
+    from cm3leon_jax.vocabulary import CM3LEON
 
-    write_shard(path, encoded_documents(count))
+    write_shard(path, random_records(count, CM3LEON))
     describe_shard(path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,14 @@ def random_document(
         scores_by_text=np.ones(2, np.float32),
         metadata=metadata or {},
     )
+
+
+def random_records(count: int, vocabulary: Vocabulary) -> Iterator[bytes]:
+    """Encoded documents of the paper's size: captions of 5 to 60 tokens, CLIP's 512 dimensions."""
+    rng, metadata = np.random.default_rng(0), {"url": "https://example.com/picture.jpg"}
+    for index in range(count):
+        text = random_text(vocabulary, int(rng.integers(5, 61)), rng)
+        yield encode_document(random_document(index, count, text, vocabulary, rng, dim=512, metadata=metadata))
 
 
 def write_documents(folder: pathlib.Path, vocabulary: Vocabulary, records: Iterable[bytes], count: int) -> None:

@@ -33,7 +33,9 @@ class PreparedDocument:
     scores_by_image: np.ndarray  # float32, one for each neighbour
     scores_by_text: np.ndarray  # float32
     metadata: dict[str, Any]  # the source's provenance
-    following: tuple[Document, ...] = ()  # of an interleaved document, its texts and images behind the first
+    following: tuple[Document, ...] = ()  # of an interleaved document, its texts and images after the first
+    # Documents of the split "train" with the same image, or a near copy of it: they are never its neighbours.
+    same_image: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))  # int32 [m]
 
     @property
     def documents(self) -> tuple[Document, ...]:
@@ -58,6 +60,8 @@ def encode_document(document: PreparedDocument) -> bytes:
     fields: dict[str, Any] = {"id": document.id, "caption": document.caption}
     fields |= {name: pack_array(getattr(document, name)) for name in _ARRAYS}
     fields["metadata"] = json.dumps(document.metadata)
+    if document.same_image.size:
+        fields["same_image"] = pack_array(document.same_image)
     if document.following:
         fields["following"] = [[pack_array(each.text), pack_array(each.image)] for each in document.following]
     return msgpack.packb(fields)
@@ -67,6 +71,8 @@ def decode_document(record: bytes) -> PreparedDocument:
     fields = msgpack.unpackb(record)
     for name, dtype in _ARRAYS.items():
         fields[name] = unpack_array(fields[name], dtype)
+    if "same_image" in fields:
+        fields["same_image"] = unpack_array(fields["same_image"], np.int32)
     fields["metadata"] = json.loads(fields["metadata"])
     fields["following"] = tuple(
         Document(unpack_array(text, np.int32), unpack_array(image, np.int32))

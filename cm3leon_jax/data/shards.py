@@ -8,6 +8,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import itertools
+import os
 import pathlib
 from collections.abc import Iterable
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import msgpack
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
+from cm3leon_jax.data.array_records import OPTIONS, Damaged, read_record
 from cm3leon_jax.data.records import PreparedDocument, decode_document
 from cm3leon_jax.retrieval.selection import SelectionConfig
 from cm3leon_jax.retrieval.similarity import Similarity
@@ -28,7 +30,6 @@ BANK_SPLIT = "train"  # the split that the memory bank holds
 MAKE_WITH = "cm3leon prepare"
 # One record a chunk: reading one record decompresses nothing else.
 _WRITER_OPTIONS = "group_size:1,zstd"
-_READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 
 
 def shard_name(split: str, index: int, count: int) -> str:
@@ -49,14 +50,15 @@ def describe_shard(path: Path) -> dict[str, Any]:
     path = pathlib.Path(path)
     return {
         "file": path.name,
-        "documents": ArrayRecordReader(str(path), _READER_OPTIONS).num_records(),
+        "documents": ArrayRecordReader(str(path), OPTIONS).num_records(),
         "bytes": path.stat().st_size,
         "sha256": sha256_of_file(path),
     }
 
 
 class PreparedData:
-    """A folder written by `cm3leon prepare`. Opening it looks at the manifest and at the sizes of the shards.
+    """A folder written by `cm3leon prepare`. Opening it reads the manifest and the names of the files beside it; the
+    size of a shard is checked when it is first read.
 
     A split smaller on disk than `memory_limit` bytes keeps its decoded documents in memory once they were read.
     """
@@ -64,9 +66,10 @@ class PreparedData:
     def __init__(self, directory: Path, *, memory_limit: int = 256 * 2**20):
         self.directory = local_path(directory)
         self.manifest = _read_manifest(self.directory / MANIFEST_FILE)
+        files = frozenset(os.listdir(self.directory))
         try:
             self._splits = {
-                name: PreparedSplit(self.directory, name, entry["shards"], memory_limit)
+                name: PreparedSplit(self.directory, name, entry["shards"], files, memory_limit)
                 for name, entry in self.manifest["splits"].items()
             }
         except (KeyError, TypeError, AttributeError):
@@ -136,14 +139,17 @@ class PreparedData:
 class PreparedSplit:
     """Random access to the documents of one split; may be read from several threads."""
 
-    def __init__(self, directory: pathlib.Path, name: str, shards: list[dict[str, Any]], memory_limit: int):
+    def __init__(
+        self, directory: pathlib.Path, name: str, shards: list[dict[str, Any]], files: frozenset[str], memory_limit: int
+    ):
+        """`files`: the names of those in `directory`. `UserError` where a shard is not among them."""
         self.name = name
-        self._shards = shards
-        self._paths = [directory / shard["file"] for shard in shards]
+        self._directory, self._shards = os.fspath(directory), shards
         self._ends = list(itertools.accumulate(shard["documents"] for shard in shards))
-        self._readers: list[ArrayRecordReader | None] = [None] * len(shards)
-        for path, shard in zip(self._paths, shards, strict=True):
-            _check_size(path, shard["bytes"])
+        self._has_its_size = bytearray(len(shards))  # of each shard, 1 where that was looked at
+        for number, shard in enumerate(shards):
+            if shard["file"] not in files:
+                raise _damaged(self._path(number), "it is missing")
         keep = sum(shard["bytes"] for shard in shards) <= memory_limit
         self._kept: list[PreparedDocument | None] | None = [None] * len(self) if keep else None
 
@@ -161,25 +167,29 @@ class PreparedSplit:
         return document
 
     def verify(self) -> None:
-        for path, shard in zip(self._paths, self._shards, strict=True):
-            if sha256_of_file(path) != shard["sha256"]:
-                raise _damaged(path, "its checksum is not the manifest's")
+        for number, shard in enumerate(self._shards):
+            if sha256_of_file(self._path(number)) != shard["sha256"]:
+                raise _damaged(self._path(number), "its checksum is not the manifest's")
 
     def _read(self, index: int) -> PreparedDocument:
-        shard = bisect.bisect_right(self._ends, index)
-        place = index - (self._ends[shard - 1] if shard else 0)
-        path = self._paths[shard]
+        number = bisect.bisect_right(self._ends, index)
+        first = self._ends[number - 1] if number else 0
+        path = self._path(number)
         try:
-            return decode_document(self._reader(shard).read([int(place)])[0])
-        except (RuntimeError, ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
+            if not self._has_its_size[number]:
+                self._check_size(number)
+            return decode_document(read_record(path, int(index - first), self._shards[number]["sha256"]))
+        except (Damaged, ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
             raise _damaged(path, " ".join(str(error).split())) from None
 
-    def _reader(self, shard: int) -> ArrayRecordReader:
-        reader = self._readers[shard]
-        if reader is None:
-            reader = ArrayRecordReader(str(self._paths[shard]), _READER_OPTIONS, file_reader_buffer_size=2**15)
-            self._readers[shard] = reader
-        return reader
+    def _check_size(self, number: int) -> None:
+        found, expected = os.path.getsize(self._path(number)), self._shards[number]["bytes"]
+        if found != expected:
+            raise Damaged(f"it has {found} bytes, not {expected}")
+        self._has_its_size[number] = True
+
+    def _path(self, number: int) -> str:
+        return os.path.join(self._directory, self._shards[number]["file"])
 
 
 def _read_manifest(path: pathlib.Path) -> dict[str, Any]:
@@ -190,12 +200,5 @@ def _read_manifest(path: pathlib.Path) -> dict[str, Any]:
     return manifest
 
 
-def _check_size(path: pathlib.Path, expected: int) -> None:
-    if not path.exists():
-        raise _damaged(path, "it is missing")
-    if path.stat().st_size != expected:
-        raise _damaged(path, f"it has {path.stat().st_size} bytes, not {expected}")
-
-
-def _damaged(path: pathlib.Path, how: str) -> UserError:
+def _damaged(path: str, how: str) -> UserError:
     return UserError(f"shard {path} is damaged ({how}): copy it again or run `{MAKE_WITH}` again")

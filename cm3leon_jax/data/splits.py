@@ -16,6 +16,11 @@ def split_name(split: str, kind: str) -> str:
     return f"{split}.{kind}" if kind else split
 
 
+def is_held_out(name: str) -> bool:
+    """Whether the documents of a split, of whatever kind, are never trained on."""
+    return name.partition(".")[0] != "train"
+
+
 def hashed_split(value: Any, held_out_share: float) -> str:
     """The split that a JSON-able value is of, by its hash; validation and test have `held_out_share` of all, each."""
     digest = hashlib.blake2b(json.dumps(value).encode(), digest_size=8).digest()

@@ -115,7 +115,7 @@ def _depths(config: SelectionConfig, count: int) -> Iterator[int]:
 class _Queries:
     image: np.ndarray  # [Q, D]
     text: np.ndarray  # [Q, D]
-    ids: np.ndarray  # [Q]
+    ids: np.ndarray  # [Q] or [Q, n]
     documents: np.ndarray  # [Q, D]
 
     def rows(self, which: slice | np.ndarray) -> _Queries:

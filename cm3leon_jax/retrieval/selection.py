@@ -4,9 +4,9 @@ Candidates come in two lists, found by the query's image and by its text, each i
 in turn, best first: one by image, one by text, one by image, … A candidate is passed over when
 
 - it lacks a modality;
-- it is the query itself, by id or because its embedding is the same (an exact duplicate);
-- it is too similar to the query to teach anything: as documents, where the query has a text and an image; a text alone
-  by its score, with a threshold of its own; an image alone is compared with nothing;
+- it is the query itself, by id (or another with its image), or because its embedding is the same (an exact duplicate);
+- it is too similar to the query to teach anything: as documents, where the query's is known; in a search by a text
+  alone also by its score, with a threshold of its own; an image alone is compared with nothing;
 - it is too similar to one already taken, from either list.
 """
 
@@ -84,9 +84,9 @@ def select(
 ) -> Neighbours:
     """Chooses for Q queries at once among their candidates.
 
-    `query_ids` [Q]: the queries' own document ids, where they have one (-1: none). `query_documents` [Q, D]: their
-    document embeddings, for finding exact duplicates; a row of zeros has none. `complete_ids`: the documents that have
-    both modalities; None: all do.
+    `query_ids` [Q] or [Q, n]: the queries' own document ids, and those of others with the same image (-1: none).
+    `query_documents` [Q, D]: their document embeddings; a row of zeros has none. `complete_ids`: the documents that
+    have both modalities; None: all do.
     """
     rules = _Rules(config, query_ids, query_documents, complete_ids)
     return _choose((by_image, by_text), rules, None)[0]
@@ -120,23 +120,27 @@ class _Rules:
         """Between documents; without one, exact duplicates are still too similar."""
         return self.config.duplicate if self.config.threshold is None else self.config.threshold
 
-    def against(self, which: int, candidates: Candidates) -> Iterator[tuple[Reason, np.ndarray]]:
+    def against(self, which: int, lists: tuple[Candidates, Candidates]) -> Iterator[tuple[Reason, np.ndarray]]:
         """The rules that do not depend on what was taken, the last one by similarity: whom each one strikes among the
         candidates by image (0) or by text (1), bool [Q, K]."""
+        candidates = lists[which]
         yield Reason.NOTHING, candidates.ids == NOTHING
         if self.query_ids is not None:
-            yield Reason.ITSELF, candidates.ids == np.asarray(self.query_ids)[:, None]
+            own = self.query_ids[:, None] if self.query_ids.ndim == 1 else self.query_ids
+            yield Reason.ITSELF, (candidates.ids[:, :, None] == own[:, None, :]).any(axis=2)
         if self.complete_ids is not None:
             yield Reason.LACKS_MODALITY, ~np.isin(candidates.ids, self.complete_ids)
-        products: np.ndarray = candidates.scores
-        whole: np.ndarray = np.zeros(len(candidates.ids), bool)
+        too_similar = np.isnan(candidates.scores)
+        known = np.zeros((len(candidates.ids), 1), bool)
         if self.query_documents is not None:
             products = np.einsum("qkd,qd->qk", candidates.embeddings, self.query_documents)
-            whole = np.asarray(self.query_documents.any(axis=1))
-            yield Reason.SAME_EMBEDDING, whole[:, None] & ~(products < self.config.duplicate)
-        of_part = self.config.text_threshold if which else None
-        limits = np.where(whole, self.threshold, np.inf if of_part is None else of_part)[:, None]
-        yield Reason.TOO_SIMILAR_TO_QUERY, ~(np.where(whole[:, None], products, candidates.scores) <= limits)
+            known = np.asarray(self.query_documents.any(axis=1, keepdims=True))
+            yield Reason.SAME_EMBEDDING, known & ~(products < self.config.duplicate)
+            too_similar |= known & ~(products <= self.threshold)
+        if which and self.config.text_threshold is not None:
+            alone = ~known | (lists[0].ids == NOTHING).all(axis=1, keepdims=True)
+            too_similar |= alone & ~(candidates.scores <= self.config.text_threshold)
+        yield Reason.TOO_SIMILAR_TO_QUERY, too_similar
 
 
 def _choose(
@@ -149,7 +153,7 @@ def _choose(
     struck, has_near, keeps_near = np.zeros(queries, np.int32), np.zeros(queries, bool), np.zeros(queries, bool)
     for which, (one, count) in enumerate(zip(lists, counts, strict=True)):
         mask = before = np.ones(one.ids.shape, bool)
-        for reason, strikes in rules.against(which, one):
+        for reason, strikes in rules.against(which, lists):
             before = mask
             mask = mask & ~strikes
             if journal:

@@ -1,7 +1,6 @@
 """What the pages of `cm3leon inspect` say, on small prepared data."""
 
 import dataclasses
-import json
 
 import numpy as np
 import prepared_folder
@@ -86,7 +85,9 @@ def test_taken_candidates_are_shown_however_far_behind(data):
     stored = sum(len(each.document.neighbours_by_image) + len(each.document.neighbours_by_text) for each in shown)
     assert sum(attributes.get("class") == "verdict all" for _, attributes in page.elements) == stored == 8
     text = page.text
-    assert "other candidates are not shown" in text and "passed over: the document itself (1)" in text
+    assert (
+        "other candidates are not shown" in text and "passed over: the document itself, or its image again (1)" in text
+    )
 
 
 def test_pages_say_when_queries_were_varied(data):
@@ -99,7 +100,7 @@ def test_pages_say_when_queries_were_varied(data):
 
 def test_what_was_left_out_is_counted_and_duplicates_show_what_stays(data):
     text = Page(documents(data)).text
-    assert "4 examples were left out" in text and "the same image and caption as another train 2" in text
+    assert "4 examples were left out" in text and "duplicate: same image and caption train 2" in text
     assert "broken train 1" in text and "the caption has … tokens, more than …" in text
     assert "the same image and caption as train/3 caption 3 train" in text
     assert "the first 1 of 4" in Page(documents(data, rows=1)).text
@@ -198,12 +199,3 @@ def test_the_command_on_a_bank_alone(data, tmp_path, capsys, monkeypatch):
     ):
         assert cli.main(["inspect", "--prepared", str(data.directory), *arguments]) == 2
         assert words in capsys.readouterr().err
-
-
-def test_lines_of_the_quarantine_that_name_ids_with_signs():
-    from cm3leon_jax.data.prepare.reasons import NEARLY, SAME, SAME_ID, kept_instead
-
-    for reason in (SAME_ID, SAME, NEARLY):
-        for id in ("a/b.png#2", "it's", json.dumps("x, and y")):
-            assert kept_instead(reason.format(id=id))[1] == id
-    assert kept_instead("broken") is None

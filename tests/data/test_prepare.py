@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from prepare_fakes import Hashes, Means, Source, Split, Words, image_of, models, numbers, vector
 
-from cm3leon_jax.data.prepare import PrepareConfig, bank, duplicates, making, parts, pipeline, shards
+from cm3leon_jax.data.prepare import PrepareConfig, bank, clusters, duplicates, making, parts, pipeline, shards
 from cm3leon_jax.data.prepare.config import Settings
 from cm3leon_jax.data.prepare.job import Job, Models
 from cm3leon_jax.data.prepare.pipeline import prepare
@@ -181,6 +181,7 @@ class Killed(Exception):
     ("module", "name", "calls_before"),
     [
         (making, "_run_models", 7),
+        (clusters, "_save", 5),
         (duplicates, "write_json", 0),
         (bank, "build_shard", 1),
         (shards, "write_shard", 2),
@@ -255,6 +256,7 @@ def test_other_workers_give_the_same_bytes(prepared, tmp_path, monkeypatch, capf
     [
         ("parts/?????", SEVERAL),
         ("parts/?????", ()),
+        ("duplicates/candidates-?.npy", ()),
         ("duplicates/done.json", ()),
         ("memory_bank/shard-?????", ()),
         ("shards/*.json", ()),
@@ -266,7 +268,7 @@ def test_kill_9_in_each_stage_then_continue(prepared, tmp_path, first_file, opti
         f"""
         import time
         import prepare_fakes
-        from cm3leon_jax.data.prepare import bank, shards
+        from cm3leon_jax.data.prepare import bank, clusters, shards
         from test_prepare import BANK, CONFIG, prepare
 
         def slow(function):
@@ -274,6 +276,7 @@ def test_kill_9_in_each_stage_then_continue(prepared, tmp_path, first_file, opti
 
         if __name__ == "__main__":
             bank.build_shard, shards.write_shard = slow(bank.build_shard), slow(shards.write_shard)
+            clusters.candidates = slow(clusters.candidates)
             prepare(
                 prepare_fakes.numbers, prepare_fakes.slow_models, {str(tmp_path)!r}, CONFIG, memory_bank=BANK,
                 runner_options={options!r},
@@ -328,9 +331,7 @@ def test_other_models_replace_an_old_result(prepared, tmp_path):
 
 
 def test_bad_examples_and_duplicates_are_left_out_and_listed(tmp_path):
-    train = Split(
-        "train", [*range(20), 3, 4], captions={5: "one two three four five six", 6: "#", 21: "another"}, bad=[0, 19]
-    )
+    train = Split("train", [*range(20), 3, 21], captions={5: "one two three four five six", 6: "#"}, bad=[0, 19])
     validation = Split("validation", [1000, 7, 1000])
     data = run(tmp_path, Source(train, validation), config=dataclasses.replace(CONFIG, max_bad_share=0.2))
     rows = [json.loads(line) for line in (tmp_path / "quarantine.jsonl").read_text().splitlines()]
@@ -348,25 +349,63 @@ def test_bad_examples_and_duplicates_are_left_out_and_listed(tmp_path):
     assert bank.count == 17
 
 
-def test_near_duplicates_are_left_out(tmp_path):
-    """The same picture once more, brighter by a level, with the same words: not so with other words or no such wish."""
+class Brighter(Split):
+    """From example 20 on, images are brighter by a level."""
 
-    class Brighter(Split):
-        def __getitem__(self, index):
-            example = super().__getitem__(index)
-            brighter = np.minimum(example.image, 254) + (index >= 20)
-            return dataclasses.replace(example, image=brighter.astype(np.uint8))
+    def __getitem__(self, index):
+        example = super().__getitem__(index)
+        brighter = np.minimum(example.image, 254) + (index >= 20)
+        return dataclasses.replace(example, image=brighter.astype(np.uint8))
 
-    captions = {20: "Caption 3!", 21: "another thing"}
-    data = run(tmp_path / "default", Source(Brighter("train", [*range(20), 3, 4], captions)))
-    rows = [json.loads(line) for line in (tmp_path / "default" / "quarantine.jsonl").read_text().splitlines()]
-    assert [(row["id"], row["reason"]) for row in rows] == [
-        ("train/20", "nearly the same image as train/3, and the same caption")
-    ]
-    assert data.manifest["duplicates"] == 1 and data.manifest["quarantined"] == 0
-    exact = dataclasses.replace(CONFIG, near_duplicate_bits=-1)
-    kept = run(tmp_path / "exact", Source(Brighter("train", [*range(20), 3, 4], captions)), config=exact)
-    assert len(kept.split("train")) == 22
+
+@pytest.mark.parametrize(
+    ("near_copies", "expected"),
+    [
+        (
+            "leave_out",
+            {"train/20": ("near copy, same caption", "train/3"), "train/21": ("near copy, other caption", "train/4")},
+        ),
+        ("same_caption", {"train/20": ("near copy, same caption", "train/3")}),
+        ("keep", {}),
+    ],
+)
+def test_near_copies_are_left_out(tmp_path, near_copies, expected):
+    """The same images once more, one with the same words, one with others."""
+    source = Source(Brighter("train", [*range(20), 3, 4], {20: "Caption 3!", 21: "another thing"}))
+    data = run(tmp_path, source, config=dataclasses.replace(CONFIG, near_copies=near_copies))
+    rows = [json.loads(line) for line in (tmp_path / "quarantine.jsonl").read_text().splitlines()]
+    assert {row["id"]: (row["kind"], row["kept"]) for row in rows} == expected
+    assert all(row["kept"] in row["reason"] for row in rows)
+    assert data.manifest["duplicates"] == len(expected) and data.manifest["quarantined"] == 0
+    assert sum(data.manifest["duplicates_by_kind"].values()) == len(expected)
+    assert len(data.split("train")) == 22 - len(expected)
+    table = summary(data)
+    assert all(f"… {kind}" in table for kind, _ in expected.values())
+
+
+@pytest.mark.parametrize("held_out_copies", ["leave_out", "keep"])
+def test_what_is_held_out_never_meets_its_own_image(tmp_path, held_out_copies):
+    """Five validation images are training images byte by byte, and three are nearly: all with other captions."""
+    captions = {index: f"held out {index}" for index in range(28)}
+    validation = Brighter("validation", [*range(5), *range(1000, 1015), 5, 6, 7], captions)
+    config = dataclasses.replace(CONFIG, held_out_copies=held_out_copies)
+    data = run(tmp_path, Source(Split("train", range(40)), validation), config=config)
+    held_out = [data.split("validation")[index] for index in range(len(data.split("validation")))]
+    if held_out_copies == "leave_out":
+        assert data.manifest["duplicates_by_kind"] == {"held out, image trained on": 8}
+        assert [document.metadata["number"] for document in held_out] == list(range(1000, 1015))
+    else:  # they are searched for, and never find themselves
+        assert len(held_out) == 23 and not data.manifest["duplicates"]
+        settled = dataclasses.replace(SelectionConfig(), threshold=0.9)
+        again = run(tmp_path / "known", Source(Split("train", range(40)), validation), config=config, selection=settled)
+        for index in range(5):
+            document = again.split("validation")[index]
+            found = [*document.neighbours_by_image, *document.neighbours_by_text]
+            own = np.mean([document.text_embedding, document.image_embedding], axis=0)
+            for place in found:
+                other = again.split("train")[int(place)]
+                whole = np.mean([other.text_embedding, other.image_embedding], axis=0)
+                assert own @ whole / np.linalg.norm(own) / np.linalg.norm(whole) <= 0.9 + 1e-3
 
 
 def test_only_an_image_with_a_caption_is_nearly_another(tmp_path):
@@ -380,6 +419,24 @@ def test_only_an_image_with_a_caption_is_nearly_another(tmp_path):
     data = run(tmp_path / "out", opener=opener)
     assert data.manifest["duplicates"] == 0
     assert [len(data.split(f"train{kind}")) for kind in ("", ".text", ".interleaved")] == [1, 2, 2]
+
+
+def test_an_image_may_have_several_captions(tmp_path):
+    """As the source gives them: the second image is the first one again, without such a claim."""
+    for name, number in (("a.png", 0), ("b.png", 0), ("c.png", 1)):
+        PIL.Image.fromarray(image_of(number)).save(tmp_path / name)
+    rows = [("a.png", "one"), ("a.png", "two"), ("b.png", "three"), ("a.png", "ONE."), ("c.png", "else")]
+    lines = [json.dumps({"image": image, "caption": caption}) for image, caption in rows]
+    (tmp_path / "captions.jsonl").write_text("\n".join(lines))
+    opener = functools.partial(open_source, f"folder:{tmp_path}", validation_share=0, test_share=0)
+    data = run(tmp_path / "out", opener=opener)
+    documents = [data.split("train")[index] for index in range(len(data.split("train")))]
+    assert [document.caption for document in documents] == ["one", "two", "else"]
+    assert data.manifest["duplicates_by_kind"] == {"near copy, same caption": 1, "near copy, other caption": 1}
+    # Each is found by the other's image, and is no neighbour of it.
+    assert [document.same_image.tolist() for document in documents] == [[1], [0], []]
+    for document in documents[:2]:
+        assert {*document.neighbours_by_image.tolist(), *document.neighbours_by_text.tolist()} == {2}
 
 
 def test_recall_is_measured_with_documents_of_all_parts(tmp_path, monkeypatch):
@@ -406,18 +463,19 @@ def test_recall_is_measured_with_documents_of_all_parts(tmp_path, monkeypatch):
 
 
 def test_equal_ids_in_two_files(tmp_path):
-    """Files are read apart from each other, by several workers; of documents with one id the first stays."""
+    """Files are read apart from each other, by several workers; of documents with one id the first stays. The last file
+    has the documents of the one before it."""
     (tmp_path / "in").mkdir()
-    for name, number in (("a", 0), ("b", 100)):
+    for file, name, number in (("1", "a", 0), ("2", "b", 100), ("3", "b", 100)):
         rows = [{"image": png(number + row), "caption": f"{name} {row}", "id": f"{row % 30}"} for row in range(32)]
-        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in" / f"{name}.parquet")
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in" / f"{file}.parquet")
     opener = functools.partial(open_source, f"parquet:{tmp_path / 'in'}?id=id")
     data = run(tmp_path / "out", opener=opener, config=dataclasses.replace(CONFIG, max_bad_share=0.2))
     rows = [json.loads(line) for line in (tmp_path / "out" / "quarantine.jsonl").read_text().splitlines()]
     reasons = [row["reason"].split(" ", 2)[2] for row in rows]
-    assert sum(len(data.split(name)) for name in data.splits) == 30 and len(rows) == 34
+    assert sum(len(data.split(name)) for name in data.splits) == 30 and len(rows) == 66
     assert set(reasons) == {f"'{number}' was there before" for number in range(30)}
-    assert (data.manifest["quarantined"], data.manifest["duplicates"]) == (4, 30)
+    assert (data.manifest["quarantined"], data.manifest["duplicates"]) == (6, 60)
     assert all(data.split("train")[index].caption.startswith("a") for index in range(len(data.split("train"))))
 
 
@@ -526,7 +584,7 @@ def test_a_real_folder(tmp_path):
 
 @pytest.mark.parametrize(
     "bad",
-    [{"batch_size": 0}, {"fit": "zoom"}, {"near_duplicate_bits": 257}, {"query_drop": 1.5}, {"max_bad_share": -1}],
+    [{"batch_size": 0}, {"fit": "zoom"}, {"near_copies": "some"}, {"query_drop": 1.5}, {"max_bad_share": -1}],
 )
 def test_settings_out_of_range_are_user_errors(bad):
     with pytest.raises(UserError, match=next(iter(bad))):

@@ -16,7 +16,12 @@ from cm3leon_jax.retrieval.memory_bank import MemoryBankConfig
 from cm3leon_jax.runtime.errors import UserError
 
 CONFIG = PrepareConfig(
-    examples_per_shard=16, batch_size=6, num_sentinels=8, vocabulary_multiple_of=64, near_duplicate_bits=-1
+    examples_per_shard=16,
+    batch_size=6,
+    num_sentinels=8,
+    vocabulary_multiple_of=64,
+    near_copies="keep",
+    held_out_copies="keep",
 )
 
 

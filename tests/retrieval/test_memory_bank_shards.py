@@ -1,6 +1,7 @@
 """A memory bank of many shards answers as one would, built here or there, and in little memory."""
 
 import dataclasses
+import os
 import weakref
 
 import numpy as np
@@ -53,6 +54,16 @@ def test_any_division_gives_what_one_comparison_gives(tmp_path_factory, count, p
     assert bank.count == count and bank.recall_at_10 == measure_recall(bank, queries, 10) == 1.0
     np.testing.assert_array_equal(bank.embeddings_of(ids), embeddings)
     np.testing.assert_array_equal(bank.embeddings_of(bank.ids), np.concatenate(list(bank.blocks())))
+
+
+def test_open_shards_hold_no_files_open(tmp_path):
+    """A bank of 340M documents has 340 shards, and a process may have 256 files open."""
+    embeddings, ids = whole((120, DIM), 0), np.arange(120)
+    open_before = len(os.listdir("/proc/self/fd"))
+    bank = assemble(tmp_path, embeddings, ids, np.split(ids, 40), config=BRUTE_FORCE)
+    bank.search(whole((3, DIM), 1), 5)
+    np.testing.assert_array_equal(bank.embeddings_of(ids), embeddings)
+    assert len(bank.shards) == 40 and len(os.listdir("/proc/self/fd")) < open_before + 10
 
 
 def test_build_divides_evenly_and_the_same_input_gives_the_same_bytes(tmp_path):

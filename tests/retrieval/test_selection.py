@@ -48,10 +48,12 @@ def reference(bank, image_query, text_query, config, query_id, query_document, c
         for which, wanted in ((0, config.by_image), (1, config.by_text)):
             if turn >= wanted:
                 continue
-            for index, _, embedding in ranked[which]:
+            for index, score, embedding in ranked[which]:
                 if index == query_id or index not in complete or index in taken[0] + taken[1]:
                     continue
                 if embedding @ query_document > min(config.threshold, config.duplicate - 1e-7):
+                    continue
+                if which and not image_query.any() and score > (config.text_threshold or 2):
                     continue
                 if any(embedding @ other > config.threshold for other in taken_embeddings):
                     continue
@@ -147,7 +149,7 @@ def reasons_of_one_list(found, which, problem, row):
     for place, (index, reason, other) in enumerate(
         zip(candidates.ids[0], verdicts.reasons[0], verdicts.others[0], strict=True)
     ):
-        embedding = candidates.embeddings[0, place]
+        embedding, alone = candidates.embeddings[0, place], (found.candidates[0].ids == -1).all()
         if enough == wanted:
             assert reason == (Reason.ENOUGH if index >= 0 else Reason.NOTHING)
         elif reason == Reason.TAKEN:
@@ -163,7 +165,8 @@ def reasons_of_one_list(found, which, problem, row):
                 Reason.ITSELF: index == query_ids[row],
                 Reason.LACKS_MODALITY: index not in complete,
                 Reason.SAME_EMBEDDING: embedding @ documents[row] >= config.duplicate,
-                Reason.TOO_SIMILAR_TO_QUERY: embedding @ documents[row] > config.threshold,
+                Reason.TOO_SIMILAR_TO_QUERY: embedding @ documents[row] > config.threshold
+                or (which and alone and candidates.scores[0, place] > (config.text_threshold or 2)),
                 Reason.TAKEN_ALREADY: index in (found.neighbours.by_text, found.neighbours.by_image)[which],
             }
             assert holds[reason]

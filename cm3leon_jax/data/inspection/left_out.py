@@ -9,7 +9,6 @@ from collections import Counter
 from cm3leon_jax.data.inspection.choosing import find
 from cm3leon_jax.data.inspection.images import DecodedImages
 from cm3leon_jax.data.prepare.quarantine import QUARANTINE_FILE
-from cm3leon_jax.data.prepare.reasons import kept_instead
 from cm3leon_jax.data.shards import PreparedData
 from cm3leon_jax.pages.pieces import Html, picture, section, table, text
 from cm3leon_jax.runtime.errors import UserError
@@ -34,7 +33,7 @@ def left_out_section(data: PreparedData, images: DecodedImages, *, rows: int) ->
         for number, line in enumerate(lines, start=1):
             try:
                 row = json.loads(line)
-                counts[row["split"], _kind(row["reason"])] += 1
+                counts[row["split"], _kind(row)] += 1
             except (ValueError, KeyError, TypeError):
                 raise UserError(f"line {number} of {path} is damaged; copy it again, or delete the file") from None
             if len(first) < rows:
@@ -44,10 +43,11 @@ def left_out_section(data: PreparedData, images: DecodedImages, *, rows: int) ->
     return section("left-out", "Left out", _LEAD, _counts(counts), _first(data, images, first, counts.total()))
 
 
-def _kind(reason: str) -> str:
+def _kind(row: dict[str, str]) -> str:
     """Reasons that differ in ids or numbers alone are of one kind."""
-    duplicate = kept_instead(reason)
-    return duplicate[0] if duplicate else re.sub(r"\d[\d,.]*", "…", re.sub(r"'[^']*'", "'…'", reason))
+    if "kind" in row:
+        return f"duplicate: {row['kind']}"
+    return re.sub(r"\d[\d,.]*", "…", re.sub(r"'[^']*'", "'…'", row["reason"]))
 
 
 def _counts(counts: Counter[tuple[str, str]]) -> str:
@@ -58,12 +58,11 @@ def _counts(counts: Counter[tuple[str, str]]) -> str:
 
 
 def _first(data: PreparedData, images: DecodedImages, rows: list[dict[str, str]], total: int) -> str:
-    kept = {number: found[1] for number, row in enumerate(rows) if (found := kept_instead(row["reason"]))}
-    documents = find(data, data.splits, set(kept.values()), most=_MOST_READ)
+    documents = find(data, data.splits, {row["kept"] for row in rows if "kept" in row}, most=_MOST_READ)
     images.add(shown.document for shown in documents.values())
     drawn = []
-    for number, row in enumerate(rows):
-        instead = documents.get(kept.get(number, ""))
+    for row in rows:
+        instead = documents.get(row.get("kept", ""))
         image = "" if instead is None else picture(images.of(instead.document.image), "kept", largest=_THUMBNAIL)
         caption = "" if instead is None else f"{text(instead.document.caption)}<br><small>{text(instead.split)}</small>"
         drawn.append((row["id"], row["split"], row["reason"], Html(image), Html(caption)))

@@ -18,7 +18,7 @@ from cm3leon_jax.retrieval.selection import SelectionConfig
 from cm3leon_jax.retrieval.verdicts import Reason
 
 _PASSED_OVER = {
-    Reason.ITSELF: "the document itself",
+    Reason.ITSELF: "the document itself, or its image again",
     Reason.LACKS_MODALITY: "without a text or an image",
     Reason.SAME_EMBEDDING: "the same embedding as the document, an exact duplicate",
     Reason.TOO_SIMILAR_TO_QUERY: "too similar to the document",
@@ -75,19 +75,24 @@ def summary(candidates: list[Candidate]) -> str:
 def _search(bank: MemoryBank, config: SelectionConfig, shown: Shown) -> Search:
     by_image = {"image_queries": shown.document.image_embedding[None]}
     by_text = {"text_queries": shown.document.text_embedding[None]}
+    known: dict[str, Any] = {"query_ids": shown.document.same_image[None]}
     if shown.split == BANK_SPLIT:
-        own = np.array([shown.place])
-        known: dict[str, Any] = {"query_ids": own, "query_documents": bank.embeddings_of(own)}
+        own = np.array([[shown.place]])
+        known["query_ids"] = np.concatenate([own, known["query_ids"]], axis=1)
+        known["query_documents"] = bank.embeddings_of(own[0])
         found = explained_neighbours_of(bank, **by_image, **by_text, **known, config=config)[0]
         return Search(_candidates(found, 0), _candidates(found, 1))
     # As in preparing: held-out documents have two lists that do not know of each other.
     lists: list[list[Candidate]] = []
-    document = Retriever.combine(shown.document.text_embedding[None], shown.document.image_embedding[None])
-    by_image["query_documents"] = document
+    known["query_documents"] = Retriever.combine(
+        shown.document.text_embedding[None], shown.document.image_embedding[None]
+    )
     for which, query, other in ((0, by_image, "by_text"), (1, by_text, "by_image")):
         wanted = (config.by_image, config.by_text)[which]
         alone = dataclasses.replace(config, **{other: 0}) if wanted else None
-        lists.append(_candidates(explained_neighbours_of(bank, **query, config=alone)[0], which) if alone else [])
+        lists.append(
+            _candidates(explained_neighbours_of(bank, **query, **known, config=alone)[0], which) if alone else []
+        )
     return Search(*lists)
 
 

@@ -10,6 +10,9 @@ from cm3leon_jax.retrieval.memory_bank import MemoryBankConfig
 from cm3leon_jax.retrieval.selection import SelectionConfig
 from cm3leon_jax.runtime.errors import UserError
 
+NEAR_COPIES = ("leave_out", "same_caption", "keep")
+HELD_OUT_COPIES = ("leave_out", "keep")
+
 
 @dataclasses.dataclass(frozen=True)
 class PrepareConfig:
@@ -20,9 +23,11 @@ class PrepareConfig:
     query_drop: float = 0.2  # share of a training query's tokens and patches dropped before the search (CM3Leon §2.1)
     max_caption_tokens: int = 512  # longer captions are quarantined
     max_bad_share: float = 0.1  # of the examples; with more bad ones than this, preparing stops
-    # Of two images with the same caption (but for case and punctuation) the later one is left out, if their difference
-    # hashes differ in no more than so many of 256 bits. -1: only exact duplicates are.
-    near_duplicate_bits: int = 8
+    # Of an image with its caption and a near copy of it, the later one is left out: whatever their captions
+    # ("leave_out"), only with the same caption but for case and punctuation ("same_caption"), or not ("keep").
+    near_copies: str = "leave_out"
+    # What is held out is left out if its image is trained on, or a near copy of it ("leave_out"), or not ("keep").
+    held_out_copies: str = "leave_out"
     shards_per_search: int = 16  # a worker searches for the documents of so many shards at once
     bank_memory_gib: float = 0.0  # of a worker, for the memory bank, which is searched piece by piece; 0: all of it
     num_sentinels: int = 512  # of the joint vocabulary
@@ -43,17 +48,16 @@ class PrepareConfig:
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in self.of_the_work}
 
     def __post_init__(self) -> None:
-        if self.fit not in FITS:
-            raise UserError(f"PrepareConfig.fit = {self.fit!r}: use one of {', '.join(FITS)}")
+        closed = {"fit": FITS, "near_copies": NEAR_COPIES, "held_out_copies": HELD_OUT_COPIES}
+        for name, allowed in closed.items():
+            if (value := getattr(self, name)) not in allowed:
+                raise UserError(f"PrepareConfig.{name} = {value!r}: use one of {', '.join(allowed)}")
         for name, value in dataclasses.asdict(self).items():
-            if name == "fit":
+            if isinstance(value, str):
                 continue
             if name in ("query_drop", "max_bad_share"):
                 if not 0 <= value <= 1:
                     raise UserError(f"PrepareConfig.{name} = {value}: give a share from 0 to 1")
-            elif name == "near_duplicate_bits":
-                if not -1 <= value <= 256:
-                    raise UserError(f"PrepareConfig.{name} = {value}: give a number of bits from 0 to 256, or -1")
             elif (
                 value is not None and value < (0 if name in ("bank_memory_gib", "num_others") else 1) and name != "seed"
             ):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cm3leon_jax.tokenizers.image.tokenizer import ImageTokenizer
     from cm3leon_jax.tokenizers.text import TextTokenizer
 
-FORMAT = 3  # of the work: what was begun by another version is not continued
+FORMAT = 4  # of the work: what was begun by another version is not continued
 
 
 class NoRetriever:

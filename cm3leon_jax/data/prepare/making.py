@@ -10,14 +10,22 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cm3leon_jax.data.prepare.counting import report
 from cm3leon_jax.data.prepare.job import Job, Models
-from cm3leon_jax.data.prepare.likeness import NO_HASH, caption_key, difference_hash, digest
-from cm3leon_jax.data.prepare.parts import Documents, Labels, Part, write_parts
+from cm3leon_jax.data.prepare.parts import Documents, Images, Labels, Part, write_parts
+from cm3leon_jax.data.prepare.signatures import (
+    THUMBNAIL,
+    caption_key,
+    document_digest,
+    hash64,
+    pixel_digest,
+    sketches,
+    thumbnail,
+)
 from cm3leon_jax.data.records import PreparedDocument, encode_document
 from cm3leon_jax.data.shards import BANK_SPLIT
 from cm3leon_jax.data.sources import BadExample, SourceExample, fit_image
@@ -35,27 +43,31 @@ def make_parts(job: Job, shard: int) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Input:
-    """One good example, ready for the models: texts int32 [T], each with the image (uint8 [R, R, 3]) behind it."""
+    """One good example, ready for the models: texts int32 [T], each with the image (uint8 [R, R, 3]) after it."""
 
     id: str
     caption: str
     pairs: list[tuple[np.ndarray, np.ndarray | None]]
     digest: int
     caption_key: int
+    group: str
+    images: list[tuple[int, np.ndarray]]  # of each image its digest and its thumbnail
     metadata: dict[str, Any]
 
 
 def _make(job: Job, shard: int) -> dict[str, Part]:
     source, config = job.shards[shard], job.settings.prepare
     inputs: dict[str, list[_Input]] = collections.defaultdict(list)
-    batches: dict[str, list[tuple[Labels, Documents]]] = collections.defaultdict(list)
+    batches: dict[str, list[_Batch]] = collections.defaultdict(list)
     quarantined: dict[str, list[tuple[str, str]]] = collections.defaultdict(list)
 
     def run(split: str) -> None:
         seed = int(fingerprint(config.seed, source.name, split, len(batches[split]))[:7], 16)
         # Training queries are varied, so that the neighbours are not too alike; evaluation asks as a user does.
         drop = config.query_drop if split == BANK_SPLIT else 0.0
-        batches[split].append(_run_models(inputs.pop(split), job.models, drop, seed))
+        first = sum(len(batch.labels) for batch in batches[split])
+        batch = inputs.pop(split)
+        batches[split].append(_Batch(*_tell_apart(batch, first), _run_models(batch, job.models, drop, seed)))
 
     for split, item in _read_ahead(job, source.examples()):
         if isinstance(item, BadExample):
@@ -67,17 +79,27 @@ def _make(job: Job, shard: int) -> dict[str, Part]:
         report(1)
     for split in [split for split, waiting in inputs.items() if waiting]:
         run(split)
-    nothing = _nothing(job.models.retriever.dim)
     parts = {}
     for split in sorted(batches.keys() | quarantined.keys()):
-        labels, documents = zip(nothing, *batches[split], strict=True)
-        parts[split] = Part(Labels.join(list(labels)), Documents.join(list(documents)), quarantined[split])
+        found = batches[split] or [_Batch(*_tell_apart([], 0), _run_models([], job.models, 0.0, 0))]
+        labels, images, thumbnails, documents = zip(*found, strict=True)
+        parts[split] = Part(
+            Labels.join(list(labels)),
+            Images.join(list(images)),
+            np.concatenate(thumbnails),
+            Documents.join(list(documents)),
+            quarantined[split],
+        )
     return parts
 
 
-def _nothing(dim: int) -> tuple[Labels, Documents]:
-    vectors, hashes = np.zeros((0, dim), np.float32), np.zeros(0, np.uint64)
-    return Labels([], hashes, hashes, np.zeros((0, 32), np.uint8)), Documents([], vectors, vectors, vectors)
+class _Batch(NamedTuple):
+    """Some examples of a part; the columns are the part's."""
+
+    labels: Labels
+    images: Images
+    thumbnails: np.ndarray
+    documents: Documents
 
 
 def _read_ahead(
@@ -118,8 +140,10 @@ def _read(job: Job, split: str, read: Callable[[], SourceExample]) -> _Input | B
         example.id,
         example.caption,
         list(zip(ids, fitted, strict=True)),
-        digest(example.pairs),
+        document_digest(example.pairs),
         caption_key(" ".join(texts)),
+        example.group or example.id,
+        [(pixel_digest(image), thumbnail(image)) for image in fitted if image is not None],
         example.metadata,
     )
 
@@ -137,12 +161,27 @@ def _check_boxes(example: SourceExample, resolution: int, fit: str) -> None:
         )
 
 
-def _run_models(inputs: list[_Input], models: Models, query_drop: float, seed: int) -> tuple[Labels, Documents]:
+def _tell_apart(inputs: list[_Input], first: int) -> tuple[Labels, Images, np.ndarray]:
+    """What tells examples and their images apart, and the images' thumbnails. The examples are rows `first`, … of the
+    part."""
+    labels = Labels(
+        ids=[item.id for item in inputs],
+        id_keys=np.array([hash64(item.id) for item in inputs], np.uint64),
+        digests=np.array([item.digest for item in inputs], np.uint64),
+        caption_keys=np.array([item.caption_key for item in inputs], np.uint64),
+        groups=np.array([hash64(item.group) for item in inputs], np.uint64),
+        are_instructions=np.array([KEY in item.metadata for item in inputs], bool),
+    )
+    images = [(row, *image) for row, item in enumerate(inputs, start=first) for image in item.images]
+    thumbnails = np.array([each for _, _, each in images], np.uint8).reshape(-1, THUMBNAIL)
+    rows, pixels = np.array([row for row, _, _ in images], np.int32), np.array([d for _, d, _ in images], np.uint64)
+    return labels, Images(rows, pixels, sketches(thumbnails)), thumbnails
+
+
+def _run_models(inputs: list[_Input], models: Models, query_drop: float, seed: int) -> Documents:
     """Of the tokens and patches of the queries for neighbours a share `query_drop` is dropped."""
     retriever = models.retriever
     captions, images = [item.caption for item in inputs], [item.pairs[0][1] for item in inputs]
-    # Only an image with a caption may be nearly another: of other documents the first image says too little.
-    hashed = [image if len(item.pairs) == 1 else None for item, image in zip(inputs, images, strict=True)]
 
     def by_text(*drop: Any) -> np.ndarray:
         return _embedded(retriever.embed_texts, captions, retriever.dim, *drop)
@@ -151,19 +190,12 @@ def _run_models(inputs: list[_Input], models: Models, query_drop: float, seed: i
         return _embedded(retriever.embed_images, images, retriever.dim, *drop)
 
     texts_embedded, images_embedded = by_text(), by_image()
-    labels = Labels(
-        ids=[item.id for item in inputs],
-        digests=np.array([item.digest for item in inputs], np.uint64),
-        caption_keys=np.array([item.caption_key for item in inputs], np.uint64),
-        image_hashes=np.stack([NO_HASH if image is None else difference_hash(image) for image in hashed]),
-    )
-    documents = Documents(
+    return Documents(
         records=_records(inputs, models, texts_embedded, images_embedded),
-        embeddings=retriever.combine(texts_embedded, images_embedded),
+        embeddings=retriever.combine(texts_embedded, images_embedded) if inputs else texts_embedded,
         queries_by_image=by_image(query_drop, seed) if query_drop else images_embedded,
         queries_by_text=by_text(query_drop, seed) if query_drop else texts_embedded,
     )
-    return labels, documents
 
 
 def _embedded(embed: Callable[..., np.ndarray], items: Sequence[Any], dim: int, *settings: Any) -> np.ndarray:

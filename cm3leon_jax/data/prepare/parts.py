@@ -1,7 +1,7 @@
-"""What the first stage of preparing leaves of each shard of the source and split: a part, in two files.
+"""What the first stage of preparing leaves of each shard of the source and split: a part, in a few files.
 
-`labels.msgpack` is little, and all that looking for duplicates reads; `documents.msgpack` is the rest. The parts of a
-shard are written all or none.
+`labels.msgpack`, `images.msgpack` and `thumbnails.npy` are little, and all that looking for duplicates reads;
+`documents.msgpack` is the rest. The parts of a shard are written all or none.
 """
 
 from __future__ import annotations
@@ -47,9 +47,20 @@ class Labels(Rows):
     """What tells n documents apart."""
 
     ids: list[str]
+    id_keys: np.ndarray  # uint64 [n]: equal for equal ids
     digests: np.ndarray  # uint64 [n], of texts and images: equal for exact duplicates
     caption_keys: np.ndarray  # uint64 [n]: equal for captions that say the same
-    image_hashes: np.ndarray  # uint8 [n, 32]: few bits differ for images that look alike
+    groups: np.ndarray  # uint64 [n]: equal for what the source gives as one, such as all captions of an image
+    are_instructions: np.ndarray  # bool [n]
+
+
+@dataclasses.dataclass(frozen=True)
+class Images(Rows):
+    """What tells the m images of n documents apart (`signatures.py`)."""
+
+    documents: np.ndarray  # int32 [m], ascending: the row of the document that each is of
+    pixels: np.ndarray  # uint64 [m]: equal for equal images
+    sketches: np.ndarray  # float16 [m, SKETCH]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +78,8 @@ class Part:
     """The documents of one shard and split, and the examples among them that cannot be used."""
 
     labels: Labels
+    images: Images
+    thumbnails: np.ndarray  # uint8 [m, THUMBNAIL], of `images`
     documents: Documents
     quarantined: list[tuple[str, str]]  # (id, reason)
 
@@ -77,8 +90,10 @@ def write_parts(job: Job, shard: int, parts: dict[str, Part]) -> None:
         for split, part in parts.items():
             (aside / split).mkdir()
             part.labels.write(aside / split / "labels.msgpack")
+            part.images.write(aside / split / "images.msgpack")
+            np.save(aside / split / "thumbnails.npy", part.thumbnails)
             part.documents.write(aside / split / "documents.msgpack")
-        summary = {split: [len(part.labels), part.quarantined] for split, part in parts.items()}
+        summary = {split: [len(part.labels), len(part.images), part.quarantined] for split, part in parts.items()}
         write_json(aside / _SUMMARY_FILE, summary)
 
 
@@ -88,16 +103,30 @@ def is_made(job: Job, shard: int) -> bool:
 
 def part_sizes(job: Job, shard: int) -> dict[str, int]:
     """The number of documents of each split that a shard has."""
-    return {split: documents for split, (documents, _) in _summary(job, shard).items()}
+    return {split: documents for split, (documents, _, _) in _summary(job, shard).items()}
+
+
+def image_counts(job: Job, shard: int) -> dict[str, int]:
+    """The number of images of each split that a shard has."""
+    return {split: images for split, (_, images, _) in _summary(job, shard).items()}
 
 
 def read_quarantined(job: Job, shard: int) -> dict[str, list[tuple[str, str]]]:
     """(id, reason) of the examples of each split that cannot be used."""
-    return {split: quarantined for split, (_, quarantined) in _summary(job, shard).items()}
+    return {split: quarantined for split, (_, _, quarantined) in _summary(job, shard).items()}
 
 
 def read_labels(job: Job, shard: int, split: str) -> Labels:
     return Labels.read(_folder(job, shard) / split / "labels.msgpack")
+
+
+def read_images(job: Job, shard: int, split: str) -> Images:
+    return Images.read(_folder(job, shard) / split / "images.msgpack")
+
+
+def read_thumbnails(job: Job, shard: int, split: str, rows: np.ndarray) -> np.ndarray:
+    """Those of some images: uint8 [len(rows), THUMBNAIL]."""
+    return np.load(_folder(job, shard) / split / "thumbnails.npy", mmap_mode="r")[rows]
 
 
 def read_documents(job: Job, shard: int, split: str) -> Documents:

@@ -71,9 +71,9 @@ def prepare(
 
 def _make(job: Job, options: Any) -> None:
     """Everything into the folder of the work, the manifest last."""
-    examples = _make_parts(job, options)
+    _make_parts(job, options)
     bad = check_bad_share(job)
-    find_duplicates(job, options, examples - bad)
+    find_duplicates(job, options)
     duplicates = write_quarantine(job.path(QUARANTINE_FILE), job, duplicates=True)
     places = lay_out(job)
     with_bank = bool(job.models.retriever.dim)
@@ -96,7 +96,8 @@ def _make(job: Job, options: Any) -> None:
             name: _describe_split([written[place.file]["shard"] for place in split]) for name, split in places.items()
         },
         "quarantined": bad,
-        "duplicates": duplicates,
+        "duplicates": sum(duplicates.values()),
+        "duplicates_by_kind": duplicates,
         "fingerprints": models.fingerprints,
         "vocabulary": dataclasses.asdict(
             Vocabulary.sized(
@@ -121,8 +122,8 @@ def _searched(shards: list[dict[str, int]]) -> dict[str, int]:
     return {name: sum(shard[name] for shard in shards) for name in ("struck", "lost")}
 
 
-def _make_parts(job: Job, options: Any) -> int:
-    """-> how many examples the source has. Parts that are there already are kept."""
+def _make_parts(job: Job, options: Any) -> None:
+    """Parts that are there already are kept."""
     sizes = [shard.size for shard in job.shards]
     missing = [number for number in range(len(sizes)) if not is_made(job, number)]
     for_each(
@@ -135,7 +136,6 @@ def _make_parts(job: Job, options: Any) -> int:
         total=None if None in sizes else sum(size or 0 for size in sizes),
         done=_examples(job),
     )
-    return _examples(job)
 
 
 def _examples(job: Job) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import json
 from collections.abc import Iterator
 
-from cm3leon_jax.data.prepare.duplicates import left_out
+from cm3leon_jax.data.prepare.duplicates import REASONS, left_out
 from cm3leon_jax.data.prepare.job import Job
 from cm3leon_jax.data.prepare.parts import part_sizes, read_labels, read_quarantined
 from cm3leon_jax.runtime.errors import UserError
@@ -31,14 +32,16 @@ def check_bad_share(job: Job) -> int:
     return bad
 
 
-def write_quarantine(path: Path, job: Job, *, duplicates: bool) -> int:
-    """Writes a line of JSON, {"split", "id", "reason"}, for each example that is left out -> how many duplicates."""
-    found = 0
+def write_quarantine(path: Path, job: Job, *, duplicates: bool) -> dict[str, int]:
+    """Writes a line of JSON, {"split", "id", "reason"}, for each example that is left out; of a duplicate also its kind
+    and what is kept instead, {"kind", "kept"} -> how many duplicates there are of each kind."""
+    found: collections.Counter[str] = collections.Counter()
     with written_aside(path) as aside, open(aside, "w", encoding="utf-8") as file:
         for row in _rows(job, duplicates=duplicates):
-            found += row.pop("duplicate")
+            if "kind" in row:
+                found[row["kind"]] += 1
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    return found
+    return {kind: found[kind] for kind in REASONS if kind in found}
 
 
 def _rows(job: Job, *, duplicates: bool) -> Iterator[dict]:
@@ -46,8 +49,9 @@ def _rows(job: Job, *, duplicates: bool) -> Iterator[dict]:
         without = left_out(job, shard) if duplicates else {}
         for split, quarantined in read_quarantined(job, shard).items():
             for id, reason in quarantined:
-                yield {"split": split, "id": id, "reason": reason, "duplicate": False}
+                yield {"split": split, "id": id, "reason": reason}
             if split in without:
                 ids = read_labels(job, shard, split).ids
-                for row, reason in sorted(without[split].items()):
-                    yield {"split": split, "id": ids[row], "reason": reason, "duplicate": True}
+                for row, why in sorted(without[split].items()):
+                    reason = REASONS[why.kind].format(kept=why.kept)
+                    yield {"split": split, "id": ids[row], "reason": reason, "kind": why.kind, "kept": why.kept}

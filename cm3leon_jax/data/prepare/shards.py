@@ -12,7 +12,7 @@ import numpy as np
 from cm3leon_jax.data.prepare.bank import BANK_FOLDER
 from cm3leon_jax.data.prepare.calibrating import similarity_of
 from cm3leon_jax.data.prepare.counting import report
-from cm3leon_jax.data.prepare.duplicates import kept_documents
+from cm3leon_jax.data.prepare.duplicates import kept_documents, same_images
 from cm3leon_jax.data.prepare.job import Job
 from cm3leon_jax.data.prepare.layout import Place
 from cm3leon_jax.data.prepare.parts import Documents
@@ -53,30 +53,47 @@ def _write(job: Job, places: list[Place]) -> None:
     for split in sorted({place.split for place in places}):
         of_split = [place for place in places if place.split == split]
         parts = [kept_documents(job, place.source_shard, split) for place in of_split]
-        found = _search(job, Documents.join(parts), of_split)
+        same = [same_images(job, place.source_shard, split) for place in of_split]
+        same_ids = [_padded(each, len(part)) for each, part in zip(same, parts, strict=True)]
+        found = _search(job, Documents.join(parts), of_split, _stacked(same_ids))
         ends = np.cumsum([len(part) for part in parts])[:-1]
         columns = [np.split(getattr(found, field.name), ends) for field in dataclasses.fields(Neighbours)]
-        for place, part, *neighbours in zip(of_split, parts, *columns, strict=True):
+        for place, part, ids, *neighbours in zip(of_split, parts, same_ids, *columns, strict=True):
             path = job.path(place.file)
             of_part = Neighbours(*neighbours)
-            write_shard(path, _records(part, of_part))
+            write_shard(path, _records(part, of_part, ids))
             searched = {"struck": int(of_part.struck.sum()), "lost": int(of_part.lost.sum())}
             write_json(job.path("shards", f"{place.file}.json"), {"shard": describe_shard(path), "searched": searched})
 
 
-def _search(job: Job, part: Documents, places: Sequence[Place]) -> Neighbours:
+def _padded(pairs: np.ndarray, rows: int) -> np.ndarray:
+    """Pairs of a row and an id, ascending -> ids [rows, n], -1 where a row has fewer."""
+    counts = np.bincount(pairs[:, 0], minlength=rows) if len(pairs) else np.zeros(rows, np.int64)
+    found = np.full((rows, counts.max(initial=0)), NOTHING, np.int32)
+    found[np.arange(found.shape[1]) < counts[:, None]] = pairs[:, 1]
+    return found
+
+
+def _stacked(ids: Sequence[np.ndarray]) -> np.ndarray:
+    """Ids [rows, n] of several parts as one."""
+    width = max(each.shape[1] for each in ids)
+    return np.concatenate([np.pad(each, ((0, 0), (0, width - each.shape[1])), constant_values=NOTHING) for each in ids])
+
+
+def _search(job: Job, part: Documents, places: Sequence[Place], same_ids: np.ndarray) -> Neighbours:
     report(len(part))
     if places[0].split not in SPLITS or not job.models.retriever.dim:  # documents that are no pairs stand alone
         return _nothing_found(len(part))
     config, bank = similarity_of(job).settle(job.settings.selection), _bank(job)
     if places[0].split != BANK_SPLIT:
-        return _held_out_neighbours(part, bank, config)
+        return _held_out_neighbours(part, bank, config, same_ids)
+    own = np.concatenate([place.first + np.arange(place.documents) for place in places])
     return neighbours_of(
         bank,
         image_queries=part.queries_by_image,
         text_queries=part.queries_by_text,
         config=config,
-        query_ids=np.concatenate([place.first + np.arange(place.documents) for place in places]),
+        query_ids=np.concatenate([own[:, None], same_ids], axis=1),
         query_documents=part.embeddings,
     )
 
@@ -93,7 +110,7 @@ def _load_bank(folder: str, inputs: str, encoder: str, memory_limit: int | None)
     return MemoryBank.load(folder, encoder_fingerprint=encoder, memory_limit=memory_limit)
 
 
-def _records(part: Documents, found: Neighbours) -> Iterator[bytes]:
+def _records(part: Documents, found: Neighbours, same_ids: np.ndarray) -> Iterator[bytes]:
     for row, record in enumerate(part.records):
         by_image, by_text = found.by_image[row] != NOTHING, found.by_text[row] != NOTHING
         document = dataclasses.replace(
@@ -102,6 +119,7 @@ def _records(part: Documents, found: Neighbours) -> Iterator[bytes]:
             neighbours_by_text=found.by_text[row][by_text],
             scores_by_image=found.by_image_scores[row][by_image],
             scores_by_text=found.by_text_scores[row][by_text],
+            same_image=same_ids[row][same_ids[row] != NOTHING],
         )
         yield encode_document(document)
 
@@ -111,19 +129,28 @@ def _nothing_found(queries: int) -> Neighbours:
     return Neighbours(nothing, nothing, nothing, nothing, none, none.astype(bool))
 
 
-def _held_out_neighbours(part: Documents, bank: MemoryBank, config: SelectionConfig) -> Neighbours:
-    """Two lists that do not know of each other: whoever has only the caption finds just `by_text`, by the rule for a
-    text alone."""
+def _held_out_neighbours(
+    part: Documents, bank: MemoryBank, config: SelectionConfig, same_ids: np.ndarray
+) -> Neighbours:
+    """Two lists that do not know of each other: whoever has only the caption finds just `by_text`, but for what is too
+    similar to the document itself."""
     found = _nothing_found(len(part))
     if config.by_image:
         only = neighbours_of(
             bank,
             image_queries=part.queries_by_image,
             config=dataclasses.replace(config, by_text=0),
+            query_ids=same_ids,
             query_documents=part.embeddings,
         )
         found = dataclasses.replace(found, by_image=only.by_image, by_image_scores=only.by_image_scores)
     if config.by_text:
-        only = neighbours_of(bank, text_queries=part.queries_by_text, config=dataclasses.replace(config, by_image=0))
+        only = neighbours_of(
+            bank,
+            text_queries=part.queries_by_text,
+            config=dataclasses.replace(config, by_image=0),
+            query_ids=same_ids,
+            query_documents=part.embeddings,
+        )
         found = dataclasses.replace(found, by_text=only.by_text, by_text_scores=only.by_text_scores)
     return found

@@ -12,7 +12,9 @@ def summary(data: PreparedData) -> str:
     """A table, and a warning where the rule of similarity does not look right."""
     manifest = data.manifest
     rows = [(f"documents in {name}", f"{len(data.split(name)):,}") for name in data.splits]
-    rows += [("duplicates left out", f"{manifest['duplicates']:,}"), ("not usable", f"{manifest['quarantined']:,}")]
+    rows += [("duplicates left out", f"{manifest['duplicates']:,}")]
+    rows += [(f"… {kind}", f"{count:,}") for kind, count in manifest.get("duplicates_by_kind", {}).items()]
+    rows += [("not usable", f"{manifest['quarantined']:,}")]
     warnings = []
     if similarity := manifest["similarity"]:
         selection, documents = data.selection, len(data.split(BANK_SPLIT))

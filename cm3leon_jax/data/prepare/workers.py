@@ -69,35 +69,16 @@ def for_each(
     if not items:
         return
     beam = import_beam()
-
-    def build(pipeline: Any) -> None:
-        _ = (
-            pipeline
-            | beam.Create(list(items))
-            | beam.Reshuffle()
-            | beam.Map(functools.partial(guarded, work, job, label))
-        )
-
-    run(job, build, options, label=label, unit=unit, total=total, done=done)
-
-
-def run(
-    job: Job,
-    build: Callable[[Any], None],
-    options: Any,
-    *,
-    label: str,
-    unit: str,
-    total: int | None,
-    done: int = 0,
-) -> None:
-    """Runs the pipeline that `build` makes, to its end."""
-    beam = import_beam()
     remove(job.path(_ERRORS))
     clear(job)
     with _runner(job, options) as runner, shown(job, label=label, unit=unit, total=total, done=done):
         pipeline = beam.Pipeline(runner=runner, options=options)
-        build(pipeline)
+        _ = (
+            pipeline
+            | beam.Create(list(items))
+            | beam.Reshuffle()
+            | beam.Map(functools.partial(_guarded, work, job, label))
+        )
         pipeline.run().wait_until_finish()
     for path in listed(job.path(_ERRORS)):
         raise UserError(read_json(path, what="error", make_with="cm3leon prepare"))
@@ -124,23 +105,21 @@ def _runner(job: Job, options: Any) -> Iterator[Any]:
         direct.direct_running_mode = mode
 
 
-def guarded(work: Callable[[Job, Any], Any], job: Job, label: str, item: Any) -> Any:
-    """`work(job, item)` on a worker: a `UserError` is written down for `run` to raise, and ends all that is to come.
-
+def _guarded(work: Callable[[Job, Any], None], job: Job, label: str, item: Any) -> None:
+    """`work(job, item)` on a worker. A `UserError` is written down for `for_each` to raise, and ends what is to come:
     Beam would wrap it in pages of others.
     """
     if listed(job.path(_ERRORS)):
-        return None
+        return
     COUNT.begin(job, label)
     try:
         try:
-            return work(job, item)
+            work(job, item)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise UserError(f"no space left for {job.work}: free some and start again; what is done is kept") from error
     except UserError as error:
         write_json(job.path(_ERRORS, SELF), str(error))
-        return None
     finally:
         COUNT.write()

@@ -132,7 +132,7 @@ class EntrySplit:
             raise BadExample(entry.id, f"the image cannot be read ({error.strerror or error})") from None
         except UnreadableImage as error:
             raise BadExample(entry.id, str(error)) from None
-        return SourceExample(entry.id, image, entry.caption, entry.metadata, following)
+        return SourceExample(entry.id, image, entry.caption, entry.metadata, following, entry.group)
 
     def without_images(self, index: int) -> SourceExample:
         """The example with `NO_IMAGE` for each of its images: nothing is decoded. Raises `BadExample`."""
@@ -140,7 +140,7 @@ class EntrySplit:
         if entry.reason:
             raise BadExample(entry.id, entry.reason)
         following = tuple((text, NO_IMAGE) for text, _ in entry.following)
-        return SourceExample(entry.id, NO_IMAGE, entry.caption, entry.metadata, following)
+        return SourceExample(entry.id, NO_IMAGE, entry.caption, entry.metadata, following, entry.group)
 
     def captions(self) -> Iterator[str]:
         for index, entry in enumerate(self._entries):

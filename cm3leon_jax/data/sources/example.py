@@ -31,7 +31,8 @@ class SourceExample:
     image: np.ndarray  # uint8 [height, width, 3], of any size; in a document it may be `NO_IMAGE`
     caption: str  # not empty but in a document: there the text before the image
     metadata: dict[str, Any]  # JSON-able provenance; of a scene its exact description
-    following: tuple[tuple[str, np.ndarray], ...] = ()  # of a document, the texts and images behind the first
+    following: tuple[tuple[str, np.ndarray], ...] = ()  # of a document, the texts and images after the first
+    group: str = ""  # what the source gives as one, such as all captions of an image; "": the id
 
     @property
     def pairs(self) -> tuple[tuple[str, np.ndarray], ...]:

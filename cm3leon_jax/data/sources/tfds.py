@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from cm3leon_jax.data.array_records import ArrayRecords, Damaged
 from cm3leon_jax.data.sources.columns import Columns, split_columns
 from cm3leon_jax.data.sources.entries import Entry, EntrySource, HeldOut, by_captions, printable, require_good
 from cm3leon_jax.data.sources.images import UnreadableImage
@@ -16,6 +17,7 @@ from cm3leon_jax.runtime.files import as_path, fingerprint
 from cm3leon_jax.runtime.progress import progress
 
 _SPLITS = {"val": "validation", "dev": "validation"}  # what others call them
+_DAMAGED = (Damaged, RuntimeError)
 _PREPARE = "prepare it with `tfds build {} --file_format=array_record`"
 
 
@@ -75,6 +77,10 @@ class _Records:
             raise UserError(
                 f"{builder.info.full_name} is kept as {kind}, without random access: {_PREPARE.format(builder.name)}"
             ) from None
+        for split, source in self.splits.items():
+            if builder.info.file_format is tfds.core.FileFormat.ARRAY_RECORD:  # whose own keeps every file open
+                parts = builder.info.splits[split].file_instructions
+                source.data_source = ArrayRecords([(each.filename, each.skip, each.take) for each in parts])
         sizes = [(split, info.shard_lengths, info.num_bytes) for split, info in builder.info.splits.items()]
         self._state = fingerprint(builder.info.full_name, sizes)
 
@@ -82,7 +88,7 @@ class _Records:
         split, index = place
         try:
             return self.splits[split][index][self._image]
-        except RuntimeError as error:
+        except _DAMAGED as error:
             raise UnreadableImage(f"the record is damaged ({' '.join(str(error).split())})") from None
 
     def state(self, place: tuple[str, int]) -> tuple:
@@ -95,7 +101,7 @@ def _entries(records: _Records, split: str, columns: Columns, plain: Sequence[st
     for index in bar:
         try:
             record = table[index]
-        except RuntimeError as error:
+        except _DAMAGED as error:
             yield Entry(f"{split}/{index}", reason=f"the record is damaged ({' '.join(str(error).split())})")
             continue
         id = printable(str(_value(record, columns.id))) if columns.id else f"{split}/{index}"

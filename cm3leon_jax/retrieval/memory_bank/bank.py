@@ -149,8 +149,8 @@ class MemoryBank:
             raise KeyError("ids that are not in the memory bank")
         found = np.zeros((len(flat), self.dim), np.float32)
         for number, live in enumerate(self.shards):
-            here = numbers == number
-            found[here] = live.shard.embeddings[rows[here]]
+            if (here := numbers == number).any():
+                found[here] = live.shard.embeddings[rows[here]]
         return found.reshape(*np.shape(ids), self.dim)
 
     def insert(self, embeddings: np.ndarray, ids: np.ndarray, *, sample_queries: np.ndarray | None = None) -> None:

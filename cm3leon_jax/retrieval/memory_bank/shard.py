@@ -25,8 +25,7 @@ _INDEX_FOLDER = "index"
 
 class Shard:
     """A shard on disk, opened; its index is not in memory. `.count` (N), `.dim` (D), `.kind`, `.recall_at_10`;
-    `.config`, resolved: what is searched, which may be changed here; `.ids` int32 [N], ascending, and `.embeddings`
-    float32 [N, D] are read from disk as needed."""
+    `.config`, resolved: what is searched, which may be changed here."""
 
     def __init__(self, directory: Path):
         """`UserError`: it is missing or damaged."""
@@ -36,13 +35,18 @@ class Shard:
         self.dim: int = facts["dim"]
         self.recall_at_10: float = facts["recall_at_10"]
         self.config = MemoryBankConfig(**facts["index"])
-        try:
-            self.ids = np.asarray(np.load(self.directory / _IDS_FILE, mmap_mode="r"))
-            self.embeddings = np.asarray(np.load(self._index / EMBEDDINGS_FILE, mmap_mode="r"))
-        except (OSError, ValueError) as error:
-            raise self._unreadable(error) from None
         if self.ids.shape != (self.count,) or self.embeddings.shape != (self.count, self.dim):
             raise UserError(f"the files of the memory bank in {directory} do not fit together; `{MAKE_WITH}` again")
+
+    @property
+    def ids(self) -> np.ndarray:
+        """int32 [N], ascending: mapped from disk, for as long as the caller holds them (a map is an open file)."""
+        return self._mapped(self.directory / _IDS_FILE)
+
+    @property
+    def embeddings(self) -> np.ndarray:
+        """float32 [N, D], mapped likewise."""
+        return self._mapped(self._index / EMBEDDINGS_FILE)
 
     @property
     def kind(self) -> str:
@@ -62,17 +66,23 @@ class Shard:
 
     def rows_of(self, ids: np.ndarray) -> np.ndarray:
         """Ids [n] -> their rows, int64 [n]; -1 for those that are not in this shard."""
-        rows = np.full(len(ids), NOTHING, np.int64)
-        near = np.flatnonzero((ids >= self.ids[0]) & (ids <= self.ids[-1]))
+        rows, own = np.full(len(ids), NOTHING, np.int64), self.ids
+        near = np.flatnonzero((ids >= own[0]) & (ids <= own[-1]))
         wanted = ids[near].astype(np.int32)  # of another type, every search would copy all ids of the shard
-        places = np.searchsorted(self.ids, wanted)
-        here = self.ids[places] == wanted
+        places = np.searchsorted(own, wanted)
+        here = own[places] == wanted
         rows[near[here]] = places[here]
         return rows
 
     @property
     def _index(self) -> pathlib.Path:
         return self.directory / _INDEX_FOLDER
+
+    def _mapped(self, path: pathlib.Path) -> np.ndarray:
+        try:
+            return np.asarray(np.load(path, mmap_mode="r"))
+        except (OSError, ValueError) as error:
+            raise self._unreadable(error) from None
 
     def _unreadable(self, error: Exception) -> UserError:
         reason = " ".join(str(error).split())

@@ -101,12 +101,12 @@ def read(arguments: argparse.Namespace) -> dict[str, Any]:
     step = len(split) // len(split._shards)
     for number in range(0, len(split), step):  # every shard once
         split[number]
-    places = np.random.default_rng(0).integers(0, len(split), arguments.reads).tolist()
+    indexes = np.random.default_rng(0).integers(0, len(split), arguments.reads).tolist()
     start = time.perf_counter()
-    for place in places:
-        split[place]
+    for index in indexes:
+        split[index]
     seconds = time.perf_counter() - start
-    return {"documents_per_second": len(places) / seconds, "open_files": len(os.listdir("/proc/self/fd"))}
+    return {"documents_per_second": len(indexes) / seconds, "open_files": len(os.listdir("/proc/self/fd"))}
 
 
 def open(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -197,8 +197,8 @@ def judged(job: Any, arguments: argparse.Namespace) -> dict[str, Any]:
     first_planted = arguments.documents - arguments.planted
     first_of_cluster = first_planted - arguments.cluster
     found: dict[str, list[bool]] = {}
-    for place in range(arguments.planted):
-        found.setdefault(list(EDITS)[place % len(EDITS)], []).append(kept.get(first_planted + place) == place)
+    for number in range(arguments.planted):
+        found.setdefault(list(EDITS)[number % len(EDITS)], []).append(kept.get(first_planted + number) == number)
     cluster = range(first_of_cluster, first_planted)
     return {
         "recall": sum(sum(each) for each in found.values()) / max(1, arguments.planted),
@@ -268,8 +268,8 @@ def make_part(arguments: argparse.Namespace, shard: int) -> None:
         if number <= arguments.planted:
             thumbnails[row] = thumbnail(image_of(number))
         elif number >= first_planted:
-            place = number - first_planted
-            thumbnails[row] = thumbnail(edits[place % len(edits)](image_of(place), np.random.default_rng(number)))
+            original = number - first_planted
+            thumbnails[row] = thumbnail(edits[original % len(edits)](image_of(original), np.random.default_rng(number)))
         elif number >= first_of_cluster:
             edit = edits[number % len(edits)]
             thumbnails[row] = thumbnail(edit(image_of(arguments.planted), np.random.default_rng(number)))

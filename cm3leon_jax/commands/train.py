@@ -61,7 +61,7 @@ def train(
     from cm3leon_jax.data.stream import make_stream
     from cm3leon_jax.data.tasks import pretraining_mixture
     from cm3leon_jax.model.decoder import Params
-    from cm3leon_jax.model.folder import load_initial_params, whole
+    from cm3leon_jax.model.folder import open_initial_params, whole
     from cm3leon_jax.model.partitioning import Partitioning, local_partitioning, make_mesh
     from cm3leon_jax.runtime import hosts
     from cm3leon_jax.runtime.files import Path, as_path
@@ -87,7 +87,7 @@ def train(
     vocabulary = datas[0].vocabulary
     model = dataclasses.replace(model, vocab_size=vocabulary.size)
     training = TrainingConfig(optimizer=optimizer, step=step, mesh=mesh, rules=rules, hardware=hardware, seed=seed)
-    initial_params = load_initial_params(init_from, model, vocabulary) if init_from else None
+    initial_params = open_initial_params(init_from, model, vocabulary) if init_from else None
     held_out = data.split("validation") if data else ()
 
     def fits(caption: str) -> bool:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from cm3leon_jax.model.config import DecoderConfig
 from cm3leon_jax.model.decoder import Params, abstract_params
 from cm3leon_jax.runtime.errors import UserError
-from cm3leon_jax.runtime.files import Path, local_path, new_directory, write_json
-from cm3leon_jax.runtime.model_folder import CONFIG_FILE, WEIGHTS_FILE, flatten, load_config, load_model, save_model
+from cm3leon_jax.runtime.files import Path, as_path, fingerprint, new_directory, write_json
+from cm3leon_jax.runtime.model_folder import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    flatten,
+    load_config,
+    load_model,
+    save_model,
+    unflatten,
+)
 from cm3leon_jax.runtime.tensor_stream import NewTensor, StoredTensor, stored_tensors, write_tensors
 from cm3leon_jax.vocabulary import Vocabulary
 
@@ -60,7 +70,7 @@ def load_decoder(directory: Path) -> tuple[DecoderConfig, Vocabulary, Params]:
 def open_decoder(directory: Path) -> tuple[DecoderConfig, Vocabulary, dict[str, StoredTensor]]:
     """`load_decoder` without reading the parameters: path -> tensor in the file."""
     settings = load_config(directory, kind=KIND, config_type=_Settings, make_with=_MAKE_WITH)
-    tensors = stored_tensors(local_path(directory) / WEIGHTS_FILE)
+    tensors = stored_tensors(as_path(directory) / WEIGHTS_FILE)
     config, vocabulary = _checked(settings, {name: tensor.shape for name, tensor in tensors.items()}, directory)
     return config, vocabulary, tensors
 
@@ -89,9 +99,45 @@ def _shape(shape: tuple | None) -> str:
     return "missing" if shape is None else str(list(shape))
 
 
-def load_initial_params(directory: Path, config: DecoderConfig, vocabulary: Vocabulary) -> Params:
+def placed_params(tensors: Mapping[str, StoredTensor], shardings: Params) -> Params:
+    """Parameters read from their file onto a mesh: float32. Each process reads what its devices hold, one device's part
+    of one parameter at a time. `jax.device_put` of a host array onto several processes would gather it whole, once for
+    each process, on each device."""
+    flat = {name: _placed(tensors[name], sharding) for name, sharding in flatten(shardings).items()}
+    return unflatten(flat)
+
+
+def _placed(tensor: StoredTensor, sharding: jax.sharding.Sharding) -> jax.Array:
+    devices = sharding.addressable_devices_indices_map(tensor.shape)
+    to_come = Counter(map(str, devices.values()))  # devices may hold the same part, which is then read once
+    held: dict[str, np.ndarray] = {}
+    parts = []
+    for device, index in devices.items():
+        assert index is not None  # the device is this process's
+        part = held.pop(str(index)) if str(index) in held else tensor.read(index).astype(np.float32, copy=False)
+        to_come[str(index)] -= 1
+        if to_come[str(index)]:
+            held[str(index)] = part
+        parts.append(jax.device_put(part, device).block_until_ready())
+        del part
+    return jax.make_array_from_single_device_arrays(tensor.shape, sharding, parts)
+
+
+def fingerprint_of_params(tensors: Mapping[str, StoredTensor]) -> str:
+    """Tells weights apart by three numbers of each parameter: reading all of them takes minutes."""
+    found = []
+    for name, tensor in sorted(tensors.items()):
+        ends = [
+            tuple(slice(at, at + 1) for at in corner)
+            for corner in ([0] * len(tensor.shape), [n // 2 for n in tensor.shape], [n - 1 for n in tensor.shape])
+        ]
+        found.append([name, list(tensor.shape), [tensor.read(index).astype(np.float64).item() for index in ends]])
+    return fingerprint(found)
+
+
+def open_initial_params(directory: Path, config: DecoderConfig, vocabulary: Vocabulary) -> dict[str, StoredTensor]:
     """The parameters of a saved decoder, to start training another of `config` from. UserError: of another size."""
-    saved_config, saved_vocabulary, params = load_decoder(directory)
+    saved_config, saved_vocabulary, tensors = open_decoder(directory)
     if saved_vocabulary != vocabulary:
         differ = [
             f"{field.name} = {getattr(saved_vocabulary, field.name)}, the data has {getattr(vocabulary, field.name)}"
@@ -108,4 +154,4 @@ def load_initial_params(directory: Path, config: DecoderConfig, vocabulary: Voca
             raise UserError(
                 f"the decoder in {directory} has {name} = {saved!r}, this run {wanted!r}; name the gin file of its size"
             )
-    return params
+    return tensors

@@ -11,10 +11,11 @@ import numpy as np
 
 from cm3leon_jax.model.config import DecoderConfig, parameter_count
 from cm3leon_jax.model.decoder import Params, logical_axes
-from cm3leon_jax.model.folder import save_decoder
+from cm3leon_jax.model.folder import fingerprint_of_params, placed_params, save_decoder
 from cm3leon_jax.model.partitioning import AxisRules, MeshConfig, Partitioning, make_mesh
 from cm3leon_jax.planning.chips import parse_slice
 from cm3leon_jax.runtime import hosts
+from cm3leon_jax.runtime.agreement import check_same
 from cm3leon_jax.runtime.batches import MakeBatches
 from cm3leon_jax.runtime.compute_dtype import Use, training_dtype
 from cm3leon_jax.runtime.devices import put_batch
@@ -23,6 +24,7 @@ from cm3leon_jax.runtime.files import Path, as_path, check_writable, write_json
 from cm3leon_jax.runtime.hardware import HardwareConfig
 from cm3leon_jax.runtime.loop import TrainingLoop
 from cm3leon_jax.runtime.settings import LoopConfig
+from cm3leon_jax.runtime.tensor_stream import StoredTensor
 from cm3leon_jax.training.codebook_start import with_codebook
 from cm3leon_jax.training.evaluate import make_evaluate
 from cm3leon_jax.training.optimizer import OptimizerConfig, make_optimizer
@@ -63,7 +65,7 @@ def train_decoder(
     *,
     evaluation: Mapping[str, Sequence[dict[str, np.ndarray]]] | None = None,
     on_step: Callable[[int, Params], Mapping[str, Path] | None] | None = None,
-    initial_params: Params | None = None,
+    initial_params: Mapping[str, StoredTensor] | None = None,
     codebook: np.ndarray | None = None,
     retrieved_max: int | None = None,
 ) -> Params:
@@ -71,10 +73,11 @@ def train_decoder(
 
     Below `directory`: `training/` (checkpoints, metrics), `model/` (the decoder: `model.folder`), `evaluation.json`.
     `make_batches` gives this process's rows of each batch; `evaluation` names lists of batches (`evaluate.py`);
-    `on_step(step, params)` runs before each evaluation and may name pictures that it has drawn; `initial_params` starts
-    from a trained model; with `codebook`, the image tokenizer's code vectors [K, C], a new model's image tokens start
-    from them (`codebook_start.py`); with `retrieved_max`, the most that an example has, the training loss is also
-    reported by the number of retrieved documents, for batches that tell it (`data/packing.py`).
+    `on_step(step, params)` runs before each evaluation and may name images that it has made; with `initial_params`, a
+    trained model's in their file (`model.folder.open_initial_params`), training starts from these; with `codebook`, the
+    image tokenizer's code vectors [K, C], a new model's image tokens start from them (`codebook_start.py`); with
+    `retrieved_max`, the most that an example has, the training loss is also reported by the number of retrieved
+    documents, for batches that tell it (`data/packing.py`).
     """
     _check_slice(training.hardware)
     directory = as_path(directory)
@@ -148,15 +151,24 @@ def train_decoder(
 
 
 def _initial_state(
-    config: DecoderConfig, training: TrainingConfig, steps: int, partitioning: Partitioning, params: Params | None
+    config: DecoderConfig,
+    training: TrainingConfig,
+    steps: int,
+    partitioning: Partitioning,
+    tensors: Mapping[str, StoredTensor] | None,
 ) -> State:
     optimizer = make_optimizer(training.optimizer, steps, partitioning)
-    if params is None:
+    if tensors is None:
         return init_state(training.seed, config, optimizer, partitioning)
-    placed = jax.device_put(params, partitioning.tree(logical_axes(config)))
-    return jax.jit(
-        lambda given: state_of(given, optimizer), out_shardings=state_shardings(config, optimizer, partitioning)
-    )(placed)
+    check_same({"the weights to start from": fingerprint_of_params(tensors)})
+    shardings = state_shardings(config, optimizer, partitioning)
+    params = placed_params(tensors, shardings.pop("params"))
+    # The parameters are no output: they would be copied.
+    others = jax.jit(
+        lambda params: {name: part for name, part in state_of(params, optimizer).items() if name != "params"},
+        out_shardings=shardings,
+    )(params)
+    return {"params": params, **others}
 
 
 def _check_slice(hardware: HardwareConfig) -> None:

@@ -6,7 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from cm3leon_jax.model.folder import load_decoder, load_initial_params, save_decoder
+from cm3leon_jax.model.decoder import logical_axes
+from cm3leon_jax.model.folder import load_decoder, open_decoder, open_initial_params, placed_params, save_decoder
+from cm3leon_jax.model.partitioning import MeshConfig, Partitioning, make_mesh
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.vocabulary import Vocabulary
 
@@ -30,11 +32,14 @@ def test_weights_of_another_config_are_refused(tmp_path, scanned, params):
 
 def test_training_starts_from_a_decoder_of_its_own_size_alone(tmp_path, config, params):
     save_decoder(tmp_path / "model", config, VOCABULARY, params)
-    jax.tree.map(np.testing.assert_array_equal, load_initial_params(tmp_path / "model", config, VOCABULARY), params)
+    tensors = open_initial_params(tmp_path / "model", config, VOCABULARY)
+    partitioning = Partitioning(make_mesh(MeshConfig(data=1, fsdp=2)))
+    placed = placed_params(tensors, partitioning.tree(logical_axes(config)))
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(placed), params)
     with pytest.raises(UserError, match="num_heads"):
-        load_initial_params(tmp_path / "model", dataclasses.replace(config, num_heads=2 * config.num_heads), VOCABULARY)
+        open_initial_params(tmp_path / "model", dataclasses.replace(config, num_heads=2 * config.num_heads), VOCABULARY)
     with pytest.raises(UserError, match="another vocabulary"):
-        load_initial_params(tmp_path / "model", config, dataclasses.replace(VOCABULARY, num_others=1))
+        open_initial_params(tmp_path / "model", config, dataclasses.replace(VOCABULARY, num_others=1))
 
 
 def test_the_model_and_the_training_step_need_no_tensorflow():
@@ -43,3 +48,13 @@ def test_the_model_and_the_training_step_need_no_tensorflow():
         "cm3leon_jax.training.evaluate; assert 'tensorflow' not in sys.modules and 'seqio' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("store", ["bucket", "bucket_by_tensorflow"])
+def test_parameters_come_from_an_object_store_part_by_part(request, store, config, params):
+    request.getfixturevalue(store)
+    save_decoder("gs://bucket/model", config, VOCABULARY, params)
+    _, _, tensors = open_decoder("gs://bucket/model")
+    partitioning = Partitioning(make_mesh(MeshConfig(data=1, fsdp=2)))
+    placed = placed_params(tensors, partitioning.tree(logical_axes(config)))
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(placed), params)

@@ -4,13 +4,17 @@ import json
 import pathlib
 import signal
 
+import jax
 import numpy as np
 import pytest
 from processes import Run, logged
 
-from cm3leon_jax.model.folder import load_decoder
+from cm3leon_jax.model.config import DecoderConfig
+from cm3leon_jax.model.decoder import abstract_params
+from cm3leon_jax.model.folder import load_decoder, save_decoder
 from cm3leon_jax.runtime.checkpoints import Checkpoints
 from cm3leon_jax.runtime.errors import EXIT_START_AGAIN, EXIT_USER_ERROR
+from cm3leon_jax.vocabulary import Vocabulary
 
 PROGRAM = pathlib.Path(__file__).with_name("tiny_run.py")
 STEPS = 8
@@ -126,3 +130,52 @@ def test_a_process_whose_companions_do_not_come_says_so_and_may_be_started_again
     with Run(PROGRAM, 1, mode="bug", by=1, settings=settings | wrong) as nonsense:
         (ended,) = nonsense.wait()
     assert ended.status == EXIT_USER_ERROR and "must be 0 to 1" in ended.errors
+
+
+def test_two_processes_start_from_a_trained_model_as_one_does(alone, tmp_path):
+    for count in (1, 2):
+        directory = str(tmp_path / str(count))
+        with Run(PROGRAM, count, mode="train", directory=directory, steps=2, init_from=str(alone / "model")) as run:
+            assert [each.status for each in run.wait()] == [0] * count
+    one, two = (logged(tmp_path / count) for count in ("1", "2"))
+    assert one[0]["train/loss"] < 0.9 * logged(alone)[0]["train/loss"]  # it starts where the other run ended
+    for row, same in zip(two, one, strict=True):
+        assert row["train/loss"] == pytest.approx(same["train/loss"], rel=1e-5)
+    (_, _, found), (_, _, expected) = (load_decoder(tmp_path / count / "model") for count in ("2", "1"))
+    np.testing.assert_allclose(found["embedding"]["tokens"], expected["embedding"]["tokens"], atol=1e-4)
+
+
+def test_processes_that_see_other_weights_say_so(alone, tmp_path):
+    config, vocabulary, params = load_decoder(alone / "model")
+    for index in range(2):
+        save_decoder(tmp_path / str(index), config, vocabulary, jax.tree.map(lambda leaf, by=index: leaf + by, params))
+    init_from = str(tmp_path / "{}")
+    with Run(PROGRAM, 2, mode="train", directory=str(tmp_path / "out"), steps=2, init_from=init_from) as run:
+        ended = run.wait()
+    assert [each.status for each in ended] == [EXIT_USER_ERROR] * 2, ended
+    (line,) = lines(ended[0].errors)
+    assert "differs from the others in the weights to start from" in line
+
+
+def test_weights_come_onto_a_mesh_without_ever_being_whole(tmp_path):
+    """Two processes of four devices. A process holds its half of the weights, and little else at any time."""
+    layers, width = 24, 512
+    config = DecoderConfig(vocab_size=512, num_layers=layers, d_model=width, num_heads=4, max_length=64)
+    vocabulary = Vocabulary(text_size=200, image_size=200, num_sentinels=4, multiple_of=512)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), abstract_params(config))
+    save_decoder(tmp_path / "model", config, vocabulary, params)
+    leaves = jax.tree.leaves(params)
+    size, largest = sum(leaf.nbytes for leaf in leaves), max(leaf.nbytes for leaf in leaves)
+    devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    arguments = {"mode": "place", "model": str(tmp_path / "model"), "report": str(tmp_path)}
+    with Run(PROGRAM, 2, settings=devices, **arguments) as run:
+        ended = run.wait()
+    assert [each.status for each in ended] == [0, 0], ended
+    total = sum(float(leaf.astype(np.float64).sum()) for leaf in leaves)
+    for index in range(2):
+        found = json.loads((tmp_path / f"{index}.json").read_text())
+        print(found, size, largest, size / layers)
+        assert found["sum"] == pytest.approx(total, abs=1.0)
+        assert found["read"] <= 1.1 * size / 2
+        assert found["grew"] <= size / 2 + 1.3 * size / layers

@@ -70,9 +70,11 @@ def train(
     hang_at: int = 0,
     watchdog: float = 300.0,
     tensor: int = 1,
+    init_from: str = "",
 ) -> None:
     """`hold_at`: before this step's batch all wait for the file `directory`/go_on. `hang_at`: the last process sleeps
     for ever before this step's batch."""
+    from cm3leon_jax.model.folder import open_initial_params
     from cm3leon_jax.training.train import train_decoder
 
     def make_batches(position):
@@ -87,8 +89,50 @@ def train(
             step += 1
 
     loop = LoopConfig(steps=steps, log_every=1, checkpoint_every=4, watchdog_floor_seconds=watchdog)
-    codebook = np.random.default_rng(0).normal(size=(24, 8))
-    train_decoder(*settings(tensor), loop, make_batches, directory, codebook=codebook)
+    decoder, vocabulary, training = settings(tensor)
+    options = {"codebook": np.random.default_rng(0).normal(size=(24, 8))}
+    if init_from:
+        options["initial_params"] = open_initial_params(init_from.format(hosts.index()), decoder, vocabulary)
+    train_decoder(decoder, vocabulary, training, loop, make_batches, directory, **options)
+
+
+def place(model: str, report: str) -> None:
+    """Starts from the weights of a decoder: writes by how much anonymous memory grew at its peak, and what was read, of
+    each process. Memory is looked at every millisecond."""
+    import threading
+
+    from cm3leon_jax.model.decoder import logical_axes
+    from cm3leon_jax.model.folder import open_decoder, placed_params
+    from cm3leon_jax.model.partitioning import MeshConfig, Partitioning, make_mesh
+
+    def anonymous() -> int:
+        lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+    def bytes_read() -> int:
+        return int(pathlib.Path("/proc/self/io").read_text().splitlines()[0].split()[1])
+
+    partitioning = Partitioning(make_mesh(MeshConfig(data=1, fsdp=-1)))
+    config, _, tensors = open_decoder(model)
+    shardings = partitioning.tree(logical_axes(config))
+    placed_params(tensors, {"embedding": shardings["embedding"]})  # what JAX makes at its first use is not the weights'
+    before, read_before, peak, ended = anonymous(), bytes_read(), [0], threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.001):
+            peak[0] = max(peak[0], anonymous())
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    params = placed_params(tensors, shardings)
+    import jax
+
+    jax.block_until_ready(params)
+    ended.set()
+    thread.join()
+    facts = {"grew": max(peak[0], anonymous()) - before, "read": bytes_read() - read_before}
+    checked = float(jax.jit(lambda tree: sum(leaf.sum() for leaf in jax.tree.leaves(tree)))(params))
+    pathlib.Path(report, f"{hosts.index()}.json").write_text(json.dumps(facts | {"sum": checked}))
 
 
 def differ(directory: str) -> None:

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from cm3leon_jax.model.folder import load_decoder
+from cm3leon_jax.model.folder import load_decoder, open_initial_params
 from cm3leon_jax.runtime.batches import batches_by_step
 from cm3leon_jax.runtime.errors import UserError
 from cm3leon_jax.runtime.metrics import read_metrics
@@ -82,10 +82,11 @@ def test_a_run_goes_on_in_the_dtype_that_it_began_in(config, vocabulary, trainin
 
 
 def test_fine_tuning_starts_from_the_given_parameters(config, vocabulary, training, batch_of_step, finished, tmp_path):
-    _, _, loaded = load_decoder(finished[0] / "model")
+    config_, vocabulary_, loaded = load_decoder(finished[0] / "model")
+    stored = open_initial_params(finished[0] / "model", config_, vocabulary_)
     quiet = lambda step: batch_of_step(step) | {"weights": np.full((8, 24), np.inf, np.float32)}  # noqa: E731
     params = train_decoder(
-        config, vocabulary, training, LoopConfig(steps=1), batches_by_step(quiet), tmp_path, initial_params=loaded
+        config, vocabulary, training, LoopConfig(steps=1), batches_by_step(quiet), tmp_path, initial_params=stored
     )
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(params), loaded)
 

@@ -62,7 +62,7 @@ def sequences_page(
         [Part("sequences", "Sequences", inspection.html), Part("packing", "Lengths and packing", packed)],
         title=f"Sequences of {task}",
         eyebrow="training sequences",
-        introduction="What the model is trained on: documents behind their retrieved ones, or instructions. What the "
+        introduction="What the model is trained on: documents after their retrieved ones, or instructions. What the "
         "objective hides stands at the end"
         + (": here of each sequence, in training of each row." if stream.packing == "straddle" else "."),
         facts={"folder": data.directory, "split": split, "seed": seed},

@@ -39,14 +39,14 @@ def clusters_of_images(job: Job, parts: list[NumberedPart], options: Any) -> lis
 def leaders_of(
     pairs: np.ndarray, are_near: Callable[[np.ndarray], np.ndarray], held_out: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of near copies int64 [n, 2], the smaller number first -> all images in them, ascending, and of each the one
-    that stands for it, int64 [m] twice.
+    """Pairs of near copies int64 [n, 2], the smaller number first -> all images in them, ascending, and the leader of
+    each, int64 [m] twice.
 
-    A chain of near copies can lead far: an image follows the first of its chain only if they are near copies, else it
-    stands for itself. Not so from the image `held_out` on: what may be held out is decided carefully.
+    A chain of near copies can lead far, so an image follows the first of its chain only if the two are near copies, and
+    leads itself otherwise. Images from number `held_out` on always follow: nothing like them may be trained on.
     """
-    images, places = np.unique(pairs, return_inverse=True)
-    one, other = places.reshape(-1, 2).T
+    images, rows = np.unique(pairs, return_inverse=True)
+    one, other = rows.reshape(-1, 2).T
     before = np.arange(len(images))
     np.minimum.at(before, other, one)
     checked = before.copy()
@@ -111,12 +111,12 @@ def _are_near(job: Job, parts: list[NumberedPart], pairs: np.ndarray) -> np.ndar
     """Pairs of images int64 [n, 2] -> bool [n]."""
     near = np.zeros(len(pairs), bool)
     for held in range(0, len(pairs), _HELD):
-        images, places = np.unique(pairs[held : held + _HELD], return_inverse=True)
-        thumbnails, places = thumbnails_of(job, parts, images), places.reshape(-1, 2)
-        for start in range(0, len(places), _AT_ONCE):
-            one, other = places[start : start + _AT_ONCE].T
+        images, rows = np.unique(pairs[held : held + _HELD], return_inverse=True)
+        thumbnails, rows = thumbnails_of(job, parts, images), rows.reshape(-1, 2)
+        for start in range(0, len(rows), _AT_ONCE):
+            one, other = rows[start : start + _AT_ONCE].T
             near[held + start : held + start + len(one)] = are_near_copies(thumbnails[one], thumbnails[other])
-        report(len(places))
+        report(len(rows))
     return near
 
 

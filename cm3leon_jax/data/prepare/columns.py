@@ -23,9 +23,10 @@ from cm3leon_jax.data.prepare.parts import (
 from cm3leon_jax.data.prepare.signatures import SKETCH, THUMBNAIL
 from cm3leon_jax.data.shards import BANK_SPLIT
 from cm3leon_jax.data.splits import is_held_out
-from cm3leon_jax.runtime.files import new_directory
+from cm3leon_jax.runtime.files import new_directory, read_json, write_json
 
 FOLDER = "duplicates"
+_COLUMNS_FOLDER, _PARTS_FILE = "columns", "parts.json"
 _COLUMNS: dict[str, tuple[Any, tuple[int, ...]]] = {  # type and shape of a row
     "id_keys": (np.uint64, ()),
     "digests": (np.uint64, ()),
@@ -45,26 +46,17 @@ class NumberedPart(NamedTuple):
 
 
 def numbered_parts(job: Job) -> list[NumberedPart]:
-    """All parts, in order."""
-    sizes = {}
-    for shard in range(len(job.shards)):
-        counts = image_counts(job, shard)
-        for split, documents in part_sizes(job, shard).items():
-            sizes[is_held_out(split), split != BANK_SPLIT, split, shard] = documents, counts[split]
-    parts, document, image = [], 0, 0
-    for (_, _, split, shard), (documents, images) in sorted(sizes.items()):
-        ranges = range(document, document + documents), range(image, image + images)
-        parts.append(NumberedPart(split, shard, *ranges))
-        document, image = (each.stop for each in ranges)
-    return parts
+    """All parts, in order, after `write_columns`."""
+    rows = read_json(job.path(FOLDER, _PARTS_FILE), what="list of parts", make_with="cm3leon prepare")
+    return [NumberedPart(split, shard, range(*documents), range(*images)) for split, shard, documents, images in rows]
 
 
-def write_columns(job: Job, parts: list[NumberedPart]) -> None:
-    """Writes all columns, unless they are there."""
-    folder = job.path(FOLDER, "columns")
-    if folder.exists():
+def write_columns(job: Job) -> None:
+    """Numbers all parts and writes all columns, unless it was done."""
+    if job.path(FOLDER, _PARTS_FILE).exists():
         return
-    with new_directory(folder) as aside, contextlib.ExitStack() as opened:
+    parts = _number(job)
+    with new_directory(job.path(FOLDER, _COLUMNS_FOLDER)) as aside, contextlib.ExitStack() as opened:
         files = {name: opened.enter_context(open(aside / name, "wb")) for name in _COLUMNS}
         for part in parts:
             images = read_images(job, part.shard, part.split)
@@ -72,12 +64,28 @@ def write_columns(job: Job, parts: list[NumberedPart]) -> None:
             found["documents"] = part.documents.start + images.documents.astype(np.int64)
             for name, (dtype, _) in _COLUMNS.items():
                 files[name].write(np.ascontiguousarray(found[name], dtype).tobytes())
+    bounds = [[each.split, each.shard, *([part.start, part.stop] for part in each[2:])] for each in parts]
+    write_json(job.path(FOLDER, _PARTS_FILE), bounds)
+
+
+def _number(job: Job) -> list[NumberedPart]:
+    sizes = {}
+    for shard in range(len(job.shards)):
+        counts = image_counts(job, shard)
+        for split, documents in part_sizes(job, shard).items():
+            sizes[is_held_out(split), split != BANK_SPLIT, split, shard] = documents, counts[split]
+    parts, document, image = [], 0, 0
+    for (_, _, split, shard), (documents, images) in sorted(sizes.items()):
+        part = NumberedPart(split, shard, range(document, document + documents), range(image, image + images))
+        parts.append(part)
+        document, image = part.documents.stop, part.images.stop
+    return parts
 
 
 def column(job: Job, name: str) -> np.ndarray:
     """One of `_COLUMNS`, mapped from disk."""
     dtype, shape = _COLUMNS[name]
-    path = job.path(FOLDER, "columns", name)
+    path = job.path(FOLDER, _COLUMNS_FOLDER, name)
     if not path.stat().st_size:
         return np.zeros((0, *shape), dtype)
     return np.memmap(path, dtype, mode="r").reshape(-1, *shape)
@@ -104,7 +112,7 @@ def thumbnails_of(job: Job, parts: list[NumberedPart], images: np.ndarray) -> np
 
 
 def runs(values: np.ndarray) -> Iterator[np.ndarray]:
-    """The places of each value that is there more than once, ascending."""
+    """Of each value that occurs more than once, its indexes, ascending."""
     order = np.argsort(values, kind="stable")
     sorted_values = np.asarray(values)[order]
     same = np.concatenate([[False], sorted_values[1:] == sorted_values[:-1], [False]])

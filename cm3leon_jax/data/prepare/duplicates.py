@@ -53,8 +53,8 @@ def find_duplicates(job: Job, options: Any) -> None:
     done = job.path(FOLDER, "done.json")
     if done.exists():
         return
+    write_columns(job)
     parts = numbered_parts(job)
-    write_columns(job, parts)
     gone: _Gone = {}
     same: list[np.ndarray] = []
     for run in runs(column(job, "id_keys")):
@@ -97,8 +97,8 @@ def kept_documents(job: Job, shard: int, split: str) -> Documents:
 
 
 def same_images(job: Job, shard: int, split: str) -> np.ndarray:
-    """Which documents of the split that is retrieved from have the image of one of a part, or a near copy of it: pairs
-    int64 [n, 2] of a row among the part's kept documents, and a place in that split."""
+    """Documents that show one image, or near copies: pairs int64 [n, 2] of a row among the part's kept documents, and
+    an index in the split that is retrieved from."""
     path = job.path(FOLDER, f"{shard:05d}-same.json")
     rows = read_json(path, what="list of equal images", make_with="cm3leon prepare") if path.exists() else []
     return np.array([pair for name, *pair in rows if name == split], np.int64).reshape(-1, 2)
@@ -180,15 +180,15 @@ def _write_left_out(job: Job, parts: list[NumberedPart], gone: _Gone) -> None:
 
 
 def _write_same_images(job: Job, parts: list[NumberedPart], pairs: np.ndarray, gone: _Gone) -> None:
-    """A file for each shard that has such documents, for `same_images`. The split that is retrieved from comes first in
-    the numbers, so that a number less those gone before it is the place there."""
+    """A file for each shard that has such documents, for `same_images`. The split that is retrieved from is numbered
+    first, so an index in it is the number less those gone before it."""
     numbers = np.array(sorted(gone), np.int64)
     pairs = pairs[np.lexsort(pairs.T[::-1])]
-    places = pairs[:, 1] - np.searchsorted(numbers, pairs[:, 1])
+    indexes = pairs[:, 1] - np.searchsorted(numbers, pairs[:, 1])
     found: dict[int, list[tuple]] = {}
     for part, here, rows in by_part(parts, pairs[:, 0]):
         kept = rows - (np.searchsorted(numbers, pairs[here, 0]) - np.searchsorted(numbers, part.documents.start))
-        for row, place in zip(kept.tolist(), places[here].tolist(), strict=True):
-            found.setdefault(part.shard, []).append((part.split, row, place))
+        for row, index in zip(kept.tolist(), indexes[here].tolist(), strict=True):
+            found.setdefault(part.shard, []).append((part.split, row, index))
     for shard, same in found.items():
         write_json(job.path(FOLDER, f"{shard:05d}-same.json"), same)

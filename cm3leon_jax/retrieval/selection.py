@@ -136,10 +136,10 @@ class _Rules:
             products = np.einsum("qkd,qd->qk", candidates.embeddings, self.query_documents)
             known = np.asarray(self.query_documents.any(axis=1, keepdims=True))
             yield Reason.SAME_EMBEDDING, known & ~(products < self.config.duplicate)
-            too_similar |= known & ~(products <= self.threshold)
+            too_similar |= known & ~(products <= np.float64(self.threshold))
         if which and self.config.text_threshold is not None:
             alone = ~known | (lists[0].ids == NOTHING).all(axis=1, keepdims=True)
-            too_similar |= alone & ~(candidates.scores <= self.config.text_threshold)
+            too_similar |= alone & ~(candidates.scores <= np.float64(self.config.text_threshold))
         yield Reason.TOO_SIMILAR_TO_QUERY, too_similar
 
 

@@ -48,7 +48,7 @@ def read_record(path: str, index: int, key: object = None) -> bytes:
     try:
         return _open_reader(path, key).read([index])[0]
     except (RuntimeError, ValueError, IndexError) as error:
-        _require_readable(path)  # of ArrayRecord's errors one cannot tell why it does not read
+        require_readable(path)  # of ArrayRecord's errors one cannot tell why it does not read
         raise Damaged(" ".join(str(error).split())) from None
 
 
@@ -65,7 +65,8 @@ def _open_reader(path: str, key: object) -> ArrayRecordReader:
     return ArrayRecordReader(path, OPTIONS, file_reader_buffer_size=_BUFFER)
 
 
-def _require_readable(path: str) -> None:
+def require_readable(path: str) -> None:
+    """Raises `Damaged` where there is no such file, and `UserError` with the system's reason where it does not open."""
     try:
         open(path, "rb").close()
     except FileNotFoundError:

@@ -16,7 +16,7 @@ from typing import Any
 import msgpack
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from cm3leon_jax.data.array_records import OPTIONS, Damaged, read_record
+from cm3leon_jax.data.array_records import OPTIONS, Damaged, read_record, require_readable
 from cm3leon_jax.data.records import PreparedDocument, decode_document
 from cm3leon_jax.retrieval.selection import SelectionConfig
 from cm3leon_jax.retrieval.similarity import Similarity
@@ -183,6 +183,7 @@ class PreparedSplit:
             raise _damaged(path, " ".join(str(error).split())) from None
 
     def _check_size(self, number: int) -> None:
+        require_readable(self._path(number))
         found, expected = os.path.getsize(self._path(number)), self._shards[number]["bytes"]
         if found != expected:
             raise Damaged(f"it has {found} bytes, not {expected}")

@@ -65,6 +65,19 @@ def test_a_chain_does_not_lead_far():
     assert not careful.any()
 
 
+def test_a_long_chain_is_gone_through_once():
+    """The frames of a slow pan: each is near the one before it."""
+    pairs = np.array([[number, number + by] for by in (1, 2) for number in range(3000)])
+    compared = []
+
+    def near(pairs):
+        compared.append(len(pairs))
+        return pairs[:, 1] - pairs[:, 0] <= 2
+
+    images, leaders = leaders_of(pairs, near, held_out=10_000)
+    assert len(images) == 3002 and (images - leaders <= 2).all() and sum(compared) <= 3002
+
+
 def test_runs_are_of_equal_values():
     values = np.array([5, 1, 5, 2, 1, 5, 9], np.uint64)
     assert [run.tolist() for run in runs(values)] == [[1, 4], [0, 2, 5]]

@@ -135,9 +135,11 @@ def test_damage_is_named(tmp_path):
     path.write_bytes(whole[:-100])
     with pytest.raises(UserError, match=f"{path.name} is damaged .*bytes"):
         PreparedData(tmp_path).split("train")[5]
+    opened = PreparedData(tmp_path)
     path.unlink()
-    with pytest.raises(UserError, match=f"{path.name} is damaged .*missing"):
-        PreparedData(tmp_path)
+    for read in (lambda: PreparedData(tmp_path), lambda: opened.split("train")[5]):
+        with pytest.raises(UserError, match=f"{path.name} is damaged .*missing"):
+            read()
     place = whole.index(b"ein B") if b"ein B" in whole else 200
     path.write_bytes(whole[:place] + bytes(byte ^ 255 for byte in whole[place : place + 40]) + whole[place + 40 :])
     data = PreparedData(tmp_path)

@@ -48,21 +48,26 @@ def leaders_of(
     images, rows = np.unique(pairs, return_inverse=True)
     one, other = rows.reshape(-1, 2).T
     before = np.arange(len(images))
-    np.minimum.at(before, other, one)
-    checked = before.copy()
-    while True:
-        leaders = before
-        while (further := leaders[leaders]).tolist() != leaders.tolist():
-            leaders = further
-        unsure = np.flatnonzero((leaders != np.arange(len(images))) & (leaders != checked) & (images < held_out))
-        if not len(unsure):
-            return images, images[leaders]
-        far = unsure[~are_near(np.stack([images[leaders[unsure]], images[unsure]], axis=1))]
-        checked[unsure] = leaders[unsure]
-        if not len(far):
-            return images, images[leaders]
-        first = far[~np.isin(before[far], far)]  # those after it in the chain may be near it
-        before[first] = first
+    np.minimum.at(before, other, one)  # the first near copy of each
+    leaders = np.arange(len(images))
+    for link in _links(before):  # each image is compared once, when the one before it has its leader
+        leader = leaders[before[link]]
+        unsure = np.flatnonzero((leader != before[link]) & (images[link] < held_out))
+        if len(unsure):
+            far = unsure[~are_near(np.stack([images[leader[unsure]], images[link[unsure]]], axis=1))]
+            leader[far] = link[far]
+        leaders[link] = leader
+    return images, images[leaders]
+
+
+def _links(before: np.ndarray) -> list[np.ndarray]:
+    """Chains, given for each element by the index of the one before it (of the first: its own) -> all second elements,
+    all third ones, and so on."""
+    depths: list[int] = []
+    for index, previous in enumerate(before.tolist()):
+        depths.append(0 if previous == index else depths[previous] + 1)
+    order = np.argsort(depths, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(depths))[:-1])[1:] if depths else []
 
 
 def _near_pairs(job: Job, images: int, options: Any) -> list[np.ndarray]:

@@ -157,7 +157,7 @@ def among(images: list[Any]) -> tuple[dict[str, Any], Any]:
 
     pairs = np.unique(np.concatenate([candidates(found, band) for band in range(BANDS)]), axis=0)
     pairs = pairs[near(pairs)]
-    members, leaders = leaders_of(pairs, near, len(images))
+    members, leaders = leaders_of(pairs, near)
     gone = int((members != leaders).sum())
     flat = int((found[:, -1] < LEAST_CONTRAST).sum())
     figures = {"images": len(images), "without_texture": flat, "pairs": len(pairs), "left_out": gone}

@@ -439,6 +439,25 @@ def test_an_image_may_have_several_captions(tmp_path):
         assert {*document.neighbours_by_image.tolist(), *document.neighbours_by_text.tolist()} == {2}
 
 
+def test_equal_names_in_two_sources_are_not_one_image(tmp_path):
+    for name, level in (("a", 0), ("b", 1)):
+        (tmp_path / name).mkdir()
+        image = np.minimum(image_of(0), 254) + level
+        PIL.Image.fromarray(image.astype(np.uint8)).save(tmp_path / name / "0.png")
+        (tmp_path / name / "0.txt").write_text(f"seen by {name}")
+    spec = f"folder:{tmp_path}/a + folder:{tmp_path}/b"
+    data = run(tmp_path / "out", opener=functools.partial(open_source, spec, validation_share=0, test_share=0))
+    assert data.manifest["duplicates_by_kind"] == {"near copy, other caption": 1}
+
+
+def test_a_duplicate_names_what_stays(tmp_path):
+    """The second is a near copy of the first, the third is the second again."""
+    source = Source(Brighter("train", [*range(20), 3, 3], {20: "another", 21: "another"}))
+    run(tmp_path, source)
+    rows = [json.loads(line) for line in (tmp_path / "quarantine.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["kept"]) for row in rows] == [("train/20", "train/3"), ("train/21", "train/3")]
+
+
 def test_recall_is_measured_with_documents_of_all_parts(tmp_path, monkeypatch):
     asked, parts_of = [], {}
     build, kept = bank.build_shard, bank.kept_documents

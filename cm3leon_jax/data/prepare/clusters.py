@@ -6,8 +6,8 @@ Each step writes files, so killed work continues.
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from cm3leon_jax.data.prepare.hashing import BANDS, candidates
 from cm3leon_jax.data.prepare.job import Job
 from cm3leon_jax.data.prepare.signatures import are_near_copies
 from cm3leon_jax.data.prepare.workers import for_each
-from cm3leon_jax.data.splits import is_held_out
 from cm3leon_jax.runtime.files import written_aside
 
 _PAIRS = 2**20  # compared by a worker at a time
@@ -25,49 +24,65 @@ _HELD = 2**16  # of them, whose thumbnails are in memory
 _AT_ONCE = 2**9  # of them, computed on at once: what the processor's cache holds
 
 
-def clusters_of_images(job: Job, parts: list[NumberedPart], options: Any) -> list[np.ndarray]:
-    """Images that are equal to, or near copies of, the first of them: ascending numbers, two or more each."""
+class Copies(NamedTuple):
+    """Images that are equal or near copies."""
+
+    pairs: np.ndarray  # int64 [n, 2], the smaller number first; each once
+    clusters: list[np.ndarray]  # ascending numbers, two or more each: near copies of the first of them
+
+
+def copies_of_images(job: Job, parts: list[NumberedPart], options: Any) -> Copies:
+    """Finds the copies among all images. A cluster may lack a near copy that is in another one, or in none."""
     pixels = column(job, "pixels")
     equal = [np.stack([np.full(len(run) - 1, run[0]), run[1:]], axis=1) for run in runs(pixels)]
     pairs = np.concatenate([np.zeros((0, 2), np.int64), *equal, *_near_pairs(job, len(pixels), options)])
-    held_out = next((part.images.start for part in parts if is_held_out(part.split)), len(pixels))
-    images, leaders = leaders_of(pairs, lambda pairs: _are_near(job, parts, pairs), held_out)
+    images, leaders = leaders_of(pairs, lambda pairs: _are_near(job, parts, pairs))
+    found = np.stack([leaders, images], axis=1)[leaders != images]
     order = np.argsort(leaders, kind="stable")
-    return np.split(images[order], np.flatnonzero(np.diff(leaders[order])) + 1) if len(order) else []
+    clusters = np.split(images[order], np.flatnonzero(np.diff(leaders[order])) + 1) if len(order) else []
+    clusters = [cluster for cluster in clusters if len(cluster) > 1]
+    return Copies(np.unique(np.concatenate([pairs, found]), axis=0), clusters)
 
 
-def leaders_of(
-    pairs: np.ndarray, are_near: Callable[[np.ndarray], np.ndarray], held_out: int
-) -> tuple[np.ndarray, np.ndarray]:
+def leaders_of(pairs: np.ndarray, are_near: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of near copies int64 [n, 2], the smaller number first -> all images in them, ascending, and the leader of
     each, int64 [m] twice.
 
-    A chain of near copies can lead far, so an image follows the first of its chain only if the two are near copies, and
-    leads itself otherwise. Images from number `held_out` on always follow: nothing like them may be trained on.
+    In order of the numbers, an image follows the first leader that it is in a pair with, else the leader of the first
+    image that it is in a pair with, if it is a near copy of that too. Otherwise it leads itself. So of two images in a
+    pair not both lead, and all that follow are near copies of their leader, however long a chain is.
     """
     images, rows = np.unique(pairs, return_inverse=True)
     one, other = rows.reshape(-1, 2).T
-    before = np.arange(len(images))
-    np.minimum.at(before, other, one)  # the first near copy of each
     leaders = np.arange(len(images))
-    for link in _links(before):  # each image is compared once, when the one before it has its leader
-        leader = leaders[before[link]]
-        unsure = np.flatnonzero((leader != before[link]) & (images[link] < held_out))
+    for smaller, larger in _by_level(one, other, len(images)):  # what is in no pair with each other, at once
+        followers, where = np.unique(larger, return_inverse=True)
+        none = len(images)
+        leader, first = np.full((2, len(followers)), none)
+        leads = leaders[smaller] == smaller
+        np.minimum.at(leader, where[leads], smaller[leads])
+        np.minimum.at(first, where, smaller)
+        unsure = np.flatnonzero(leader == none)
         if len(unsure):
-            far = unsure[~are_near(np.stack([images[leader[unsure]], images[link[unsure]]], axis=1))]
-            leader[far] = link[far]
-        leaders[link] = leader
+            leader[unsure] = leaders[first[unsure]]
+            near = are_near(np.stack([images[leader[unsure]], images[followers[unsure]]], axis=1))
+            leader[unsure[~near]] = followers[unsure[~near]]
+        leaders[followers] = leader
     return images, images[leaders]
 
 
-def _links(before: np.ndarray) -> list[np.ndarray]:
-    """Chains, given for each element by the index of the one before it (of the first: its own) -> all second elements,
-    all third ones, and so on."""
-    depths: list[int] = []
-    for index, previous in enumerate(before.tolist()):
-        depths.append(0 if previous == index else depths[previous] + 1)
-    order = np.argsort(depths, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(depths))[:-1])[1:] if depths else []
+def _by_level(one: np.ndarray, other: np.ndarray, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of numbers below `count`, the smaller first, in groups: when a group comes, all groups with pairs whose
+    larger number is a smaller one of this group have come."""
+    order = np.argsort(other, kind="stable")
+    levels = [0] * count
+    for smaller, larger in zip(one[order].tolist(), other[order].tolist(), strict=True):
+        levels[larger] = max(levels[larger], levels[smaller] + 1)
+    of_pair = np.array(levels, np.int64)[other]
+    order = np.argsort(of_pair, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(of_pair[order])) + 1):
+        if len(group):
+            yield one[group], other[group]
 
 
 def _near_pairs(job: Job, images: int, options: Any) -> list[np.ndarray]:

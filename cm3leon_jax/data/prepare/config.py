@@ -27,7 +27,7 @@ class PrepareConfig:
     # ("leave_out"), only with the same caption but for case and punctuation ("same_caption"), or not ("keep").
     near_copies: str = "leave_out"
     # What is held out is left out if its image is trained on, or a near copy of it ("leave_out"), or not ("keep").
-    held_out_copies: str = "leave_out"
+    held_out_copies: str = "leave_out"  # with "keep" in both, images are not compared
     shards_per_search: int = 16  # a worker searches for the documents of so many shards at once
     bank_memory_gib: float = 0.0  # of a worker, for the memory bank, which is searched piece by piece; 0: all of it
     num_sentinels: int = 512  # of the joint vocabulary

@@ -11,13 +11,11 @@ Earlier is by split (what is trained on before what is held out), shard and row.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cm3leon_jax.data.prepare.clusters import clusters_of_images
+from cm3leon_jax.data.prepare.clusters import copies_of_images
 from cm3leon_jax.data.prepare.columns import FOLDER, NumberedPart, by_part, column, numbered_parts, runs, write_columns
 from cm3leon_jax.data.prepare.config import PrepareConfig
 from cm3leon_jax.data.prepare.job import Job
@@ -34,11 +32,12 @@ HELD_OUT_COPY = "held out, image trained on"
 REASONS = {  # in words, of the document that stays
     SAME_ID: "its id '{kept}' was there before",
     SAME: "the same image and caption as {kept}",
-    NEAR_COPY: "nearly the same image as {kept}, and the same caption",
-    OTHER_CAPTION: "nearly the same image as {kept}, with another caption",
+    NEAR_COPY: "the same image as {kept}, or nearly, and the same caption",
+    OTHER_CAPTION: "the same image as {kept}, or nearly, with another caption",
     HELD_OUT_COPY: "held out, but its image, or nearly the same, is trained on in {kept}",
 }
-_MOST_SAME = 64  # documents of one image that are kept apart from each other
+# Documents of one image are kept apart from so many of each other at least; from all, where these are not more pairs.
+_LEAST_SAME, _MOST_SAME_PAIRS = 64, 10**6
 
 
 class LeftOut(NamedTuple):
@@ -56,7 +55,7 @@ def find_duplicates(job: Job, options: Any) -> None:
     write_columns(job)
     parts = numbered_parts(job)
     gone: _Gone = {}
-    same: list[np.ndarray] = []
+    same = np.zeros((0, 2), np.int64)
     for run in runs(column(job, "id_keys")):
         first, *later = run.tolist()
         gone |= dict.fromkeys(later, (SAME_ID, first))
@@ -65,15 +64,21 @@ def find_duplicates(job: Job, options: Any) -> None:
         gone |= dict.fromkeys(later, (SAME, first))
     config = job.settings.prepare
     if config.near_copies != "keep" or config.held_out_copies != "keep":
-        documents = column(job, "documents")
-        clusters = [np.unique(documents[images]) for images in clusters_of_images(job, parts, options)]
-        facts = _facts(job, parts, clusters)
+        images = column(job, "documents")
+        copies = copies_of_images(job, parts, options)
+        clusters = [np.unique(images[cluster]) for cluster in copies.clusters]
+        pairs = np.unique(images[copies.pairs], axis=0)
+        facts = _facts(job, parts, pairs)
         for cluster in clusters:
-            _leave_out_copies([facts[number] for number in cluster.tolist()], config, gone)
-        same = [
-            _same_images([facts[number] for number in cluster.tolist() if number not in gone]) for cluster in clusters
-        ]
-    _write_same_images(job, parts, np.concatenate([np.zeros((0, 2), np.int64), *same]), gone)
+            _leave_out_copies(_side(cluster, facts, held_out=False), config, gone)
+        if config.held_out_copies == "leave_out":
+            held_out = next((part.documents.start for part in parts if is_held_out(part.split)), np.inf)
+            across = pairs[(pairs[:, 0] < held_out) & (pairs[:, 1] >= held_out)]
+            _leave_out_held_out(across, gone)
+        for cluster in clusters:
+            _leave_out_copies(_side(cluster, facts, held_out=True), config, gone)
+        same = _same_images(pairs, clusters, facts, gone)
+    _write_same_images(job, parts, same, gone)
     _write_left_out(job, parts, gone)
     write_json(done, True)
 
@@ -117,64 +122,87 @@ class _Document(NamedTuple):
     group: int
 
 
-def _leave_out_copies(cluster: Iterable[_Document], config: PrepareConfig, gone: _Gone) -> None:
-    """Of documents that have an image, or a near copy of it, in order: adds those that are left out to `gone`."""
-    trained: int | None = None  # the first that is trained on
-    for _, side in itertools.groupby(cluster, key=lambda document: document.is_held_out):
-        by_caption: dict[int, int] = {}
-        first: _Document | None = None  # that is no instruction
-        for document in (each for each in side if each.number not in gone):
-            if document.is_held_out and trained is not None and config.held_out_copies == "leave_out":
-                gone[document.number] = HELD_OUT_COPY, trained
+_Facts = dict[int, _Document]
+
+
+def _side(cluster: np.ndarray, facts: _Facts, *, held_out: bool) -> list[_Document]:
+    """The documents of a cluster that are held out, or those that are not."""
+    return [facts[number] for number in cluster.tolist() if facts[number].is_held_out == held_out]
+
+
+def _leave_out_copies(documents: list[_Document], config: PrepareConfig, gone: _Gone) -> None:
+    """Of documents with near copies of one image, in order: adds those that are left out to `gone`."""
+    if config.near_copies == "keep":
+        return
+    by_caption: dict[int, int] = {}
+    first: _Document | None = None  # that is no instruction
+    for document in documents:
+        if document.number in gone or not document.is_pair:
+            continue
+        if document.caption in by_caption:
+            gone[document.number] = NEAR_COPY, by_caption[document.caption]
+            continue
+        if not document.is_instruction:
+            first = first or document
+            if document.group != first.group and config.near_copies == "leave_out":
+                gone[document.number] = OTHER_CAPTION, first.number
                 continue
-            if document.is_pair and config.near_copies != "keep":
-                if document.caption in by_caption:
-                    gone[document.number] = NEAR_COPY, by_caption[document.caption]
-                    continue
-                if not document.is_instruction:
-                    first = first or document
-                    if document.group != first.group and config.near_copies == "leave_out":
-                        gone[document.number] = OTHER_CAPTION, first.number
-                        continue
-                by_caption[document.caption] = document.number
-            if not document.is_held_out and trained is None:
-                trained = document.number
+        by_caption[document.caption] = document.number
 
 
-def _same_images(cluster: list[_Document]) -> np.ndarray:
-    """Pairs int64 [n, 2] of a document and one that is retrieved, at most `_MOST_SAME` for each."""
-    retrieved = np.array([document.number for document in cluster if document.is_retrieved][: _MOST_SAME + 1], np.int64)
-    pairs = [document.number for document in cluster if document.is_pair]
-    found = np.stack(np.broadcast_arrays(np.array(pairs, np.int64)[:, None], retrieved), axis=2).reshape(-1, 2)
-    return found[found[:, 0] != found[:, 1]]
+def _leave_out_held_out(pairs: np.ndarray, gone: _Gone) -> None:
+    """Of pairs of a document that is not held out and one that is, with an image in common: adds the latter to `gone`
+    where the former stays."""
+    for trained, held_out in pairs.tolist():
+        if trained not in gone and held_out not in gone:
+            gone[held_out] = HELD_OUT_COPY, trained
 
 
-def _facts(job: Job, parts: list[NumberedPart], clusters: list[np.ndarray]) -> dict[int, _Document]:
-    numbers = np.unique(np.concatenate([np.zeros(0, np.int64), *clusters]))
+def _same_images(pairs: np.ndarray, clusters: list[np.ndarray], facts: _Facts, gone: _Gone) -> np.ndarray:
+    """Pairs int64 [n, 2] of a document that stays and one that is retrieved, which show the same image."""
+    pairs = pairs[~np.isin(pairs, np.fromiter(gone, np.int64, len(gone))).any(axis=1)]
+    found = [pairs, pairs[:, ::-1]]
+    for cluster in clusters:
+        stay = np.array([number for number in cluster.tolist() if number not in gone], np.int64)
+        most = max(_LEAST_SAME, _MOST_SAME_PAIRS // max(1, len(stay)))
+        retrieved = np.array([number for number in stay.tolist() if facts[number].is_retrieved][:most], np.int64)
+        found.append(np.stack(np.broadcast_arrays(stay[:, None], retrieved), axis=2).reshape(-1, 2))
+    same = np.unique(np.concatenate(found), axis=0)
+    kept = [one != other and facts[one].is_pair and facts[other].is_retrieved for one, other in same.tolist()]
+    return same[np.array(kept, bool)]
+
+
+def _facts(job: Job, parts: list[NumberedPart], pairs: np.ndarray) -> _Facts:
+    """Of all documents in pairs."""
+    numbers = np.unique(pairs)
     found = {}
     for part, here, rows in by_part(parts, numbers):
         labels = read_labels(job, part.shard, part.split)
         columns = labels.are_instructions, labels.caption_keys, labels.groups
+        of_split = is_held_out(part.split), part.split == BANK_SPLIT, part.split in SPLITS
         for number, *values in zip(numbers[here].tolist(), *(each[rows].tolist() for each in columns), strict=True):
-            found[number] = _Document(
-                number, is_held_out(part.split), part.split == BANK_SPLIT, part.split in SPLITS, *values
-            )
+            found[number] = _Document(number, *of_split, *values)
     return found
 
 
 def _write_left_out(job: Job, parts: list[NumberedPart], gone: _Gone) -> None:
     """A file for each shard that something is left out of: [split, row, kind, the id of what stays] of each."""
-    stays = np.unique(np.array([kept for _, kept in gone.values()], np.int64))
+
+    def stays(number: int) -> int:
+        """What is left of a duplicate's duplicates."""
+        kind, kept = gone[number]
+        return kept if kind == SAME_ID or kept not in gone else stays(kept)
+
+    kept = np.unique(np.array([stays(number) for number in gone], np.int64))
     ids: dict[int, str] = {}
-    for part, here, rows in by_part(parts, stays):
+    for part, here, rows in by_part(parts, kept):
         names = read_labels(job, part.shard, part.split).ids
-        ids |= {number: names[row] for number, row in zip(stays[here].tolist(), rows.tolist(), strict=True)}
+        ids |= {number: names[row] for number, row in zip(kept[here].tolist(), rows.tolist(), strict=True)}
     numbers = np.array(sorted(gone), np.int64)
     found: dict[int, list[tuple]] = {}
     for part, here, rows in by_part(parts, numbers):
         for number, row in zip(numbers[here].tolist(), rows.tolist(), strict=True):
-            kind, kept = gone[number]
-            found.setdefault(part.shard, []).append((part.split, row, kind, ids[kept]))
+            found.setdefault(part.shard, []).append((part.split, row, gone[number][0], ids[stays(number)]))
     for shard, left in found.items():
         write_json(job.path(FOLDER, f"{shard:05d}.json"), left)
 

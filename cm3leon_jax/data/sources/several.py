@@ -180,4 +180,5 @@ def _numbered(number: int, read: Callable[[], SourceExample]) -> SourceExample:
         example = read()
     except BadExample as bad:
         raise BadExample(f"{number}/{bad.id}", bad.reason) from None
-    return dataclasses.replace(example, id=f"{number}/{example.id}")
+    group = f"{number}/{example.group}" if example.group else ""
+    return dataclasses.replace(example, id=f"{number}/{example.id}", group=group)

@@ -35,9 +35,16 @@ class ArrayRecords:
 
     def __getitem__(self, index: int) -> bytes:
         """Raises `Damaged`, and `UserError` where the system does not open the file."""
-        number = bisect.bisect_right(self._ends, index)
-        path, first, count = self._files[number]
-        return read_record(path, first + index - (self._ends[number] - count))
+        number, offset = locate(self._ends, index)
+        path, first, _ = self._files[number]
+        return read_record(path, first + offset)
+
+
+def locate(ends: Sequence[int], index: int) -> tuple[int, int]:
+    """The number of the file that an index is in, and its offset there. `ends`: how many records the files up to each
+    have together."""
+    number = bisect.bisect_right(ends, index)
+    return number, index - (ends[number - 1] if number else 0)
 
 
 def read_record(path: str, index: int, key: object = None) -> bytes:

@@ -5,7 +5,6 @@ Neighbours are places in the split "train" and are looked up, not copied: a quar
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
 import itertools
 import os
@@ -16,7 +15,7 @@ from typing import Any
 import msgpack
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from cm3leon_jax.data.array_records import OPTIONS, Damaged, read_record, require_readable
+from cm3leon_jax.data.array_records import OPTIONS, Damaged, locate, read_record, require_readable
 from cm3leon_jax.data.records import PreparedDocument, decode_document
 from cm3leon_jax.retrieval.selection import SelectionConfig
 from cm3leon_jax.retrieval.similarity import Similarity
@@ -172,13 +171,12 @@ class PreparedSplit:
                 raise _damaged(self._path(number), "its checksum is not the manifest's")
 
     def _read(self, index: int) -> PreparedDocument:
-        number = bisect.bisect_right(self._ends, index)
-        first = self._ends[number - 1] if number else 0
+        number, offset = locate(self._ends, index)
         path = self._path(number)
         try:
             if not self._has_its_size[number]:
                 self._check_size(number)
-            return decode_document(read_record(path, int(index - first), self._shards[number]["sha256"]))
+            return decode_document(read_record(path, int(offset), self._shards[number]["sha256"]))
         except (Damaged, ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
             raise _damaged(path, " ".join(str(error).split())) from None
 

@@ -159,7 +159,7 @@ def _leave_out_held_out(pairs: np.ndarray, gone: _Gone) -> None:
 
 
 def _same_images(pairs: np.ndarray, clusters: list[np.ndarray], facts: _Facts, gone: _Gone) -> np.ndarray:
-    """Pairs int64 [n, 2] of a document that stays and one that is retrieved, which show the same image."""
+    """Pairs int64 [n, 2], sorted, of a document that stays and one that is retrieved, which show the same image."""
     pairs = pairs[~np.isin(pairs, np.fromiter(gone, np.int64, len(gone))).any(axis=1)]
     found = [pairs, pairs[:, ::-1]]
     for cluster in clusters:
@@ -211,7 +211,6 @@ def _write_same_images(job: Job, parts: list[NumberedPart], pairs: np.ndarray, g
     """A file for each shard that has such documents, for `same_images`. The split that is retrieved from is numbered
     first, so an index in it is the number less those gone before it."""
     numbers = np.array(sorted(gone), np.int64)
-    pairs = pairs[np.lexsort(pairs.T[::-1])]
     indexes = pairs[:, 1] - np.searchsorted(numbers, pairs[:, 1])
     found: dict[int, list[tuple]] = {}
     for part, here, rows in by_part(parts, pairs[:, 0]):

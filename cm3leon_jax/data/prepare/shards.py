@@ -135,22 +135,11 @@ def _held_out_neighbours(
     """Two lists that do not know of each other: whoever has only the caption finds just `by_text`, but for what is too
     similar to the document itself."""
     found = _nothing_found(len(part))
+    search = functools.partial(neighbours_of, bank, query_ids=same_ids, query_documents=part.embeddings)
     if config.by_image:
-        only = neighbours_of(
-            bank,
-            image_queries=part.queries_by_image,
-            config=dataclasses.replace(config, by_text=0),
-            query_ids=same_ids,
-            query_documents=part.embeddings,
-        )
+        only = search(image_queries=part.queries_by_image, config=dataclasses.replace(config, by_text=0))
         found = dataclasses.replace(found, by_image=only.by_image, by_image_scores=only.by_image_scores)
     if config.by_text:
-        only = neighbours_of(
-            bank,
-            text_queries=part.queries_by_text,
-            config=dataclasses.replace(config, by_image=0),
-            query_ids=same_ids,
-            query_documents=part.embeddings,
-        )
+        only = search(text_queries=part.queries_by_text, config=dataclasses.replace(config, by_image=0))
         found = dataclasses.replace(found, by_text=only.by_text, by_text_scores=only.by_text_scores)
     return found
